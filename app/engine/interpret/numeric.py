@@ -1,0 +1,150 @@
+"""The numeric reading: a graph run step by step with torch.nn.functional, in any dtype. The evidence; knows no algebra."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from app.engine.ir import graph as ir
+from app.engine.ir.graph import Const, Graph, Node, Value, readers
+
+_CONV = (None, F.conv1d, F.conv2d, F.conv3d)
+_CONV_TRANSPOSED = (None, F.conv_transpose1d, F.conv_transpose2d, F.conv_transpose3d)
+_AVG_POOL = (None, F.avg_pool1d, F.avg_pool2d, F.avg_pool3d)
+
+Step = Callable[[Node, list[Tensor]], Tensor]
+
+
+def run(graph: Graph, inputs: Sequence[Tensor], dtype: torch.dtype, device: str = "cpu") -> Any:
+    """The graph's outputs for these inputs, as the same nest; every operation is done in `dtype`."""
+    return outputs_of(graph, walk(graph, inputs, dtype, device, lambda node, args: evaluate(node, args, dtype, device)))
+
+
+def walk(
+    graph: Graph, inputs: Sequence[Tensor], dtype: torch.dtype, device: str, step: Step
+) -> Mapping[int, Tensor]:
+    """Run the nodes in order by `step`; a value is forgotten after its last reader. Gives the outputs by `id(value)`."""
+    left = readers(graph)
+    values = {id(value): _moved(tensor, dtype, device) for value, tensor in zip(graph.inputs, inputs, strict=True)}
+    with torch.no_grad(), exact():
+        for node in graph.nodes:
+            values[id(node.output)] = step(node, [values[id(value)] for value in node.inputs])
+            for value in node.inputs:
+                left[id(value)] -= 1
+                if left[id(value)] == 0:
+                    values.pop(id(value), None)
+    return values
+
+
+def outputs_of(graph: Graph, values: Mapping[int, Tensor]) -> Any:
+    """The nest of outputs with tensors in the place of values."""
+
+    def fill(nest: Any) -> Any:
+        if isinstance(nest, Value):
+            return values[id(nest)]
+        if isinstance(nest, dict):
+            return {key: fill(part) for key, part in nest.items()}
+        if isinstance(nest, (list, tuple)):
+            return type(nest)(fill(part) for part in nest)
+        return nest
+
+    return fill(graph.outputs)
+
+
+class exact:
+    """Within it CUDA computes fp32 as fp32 (TF32 off) and deterministically; a no-op on a CPU."""
+
+    def __enter__(self) -> None:
+        cudnn, matmul = torch.backends.cudnn, torch.backends.cuda.matmul
+        self.before = (cudnn.allow_tf32, cudnn.benchmark, cudnn.deterministic, matmul.allow_tf32)
+        cudnn.allow_tf32, cudnn.benchmark, cudnn.deterministic, matmul.allow_tf32 = False, False, True, False
+
+    def __exit__(self, *_: object) -> None:
+        cudnn, matmul = torch.backends.cudnn, torch.backends.cuda.matmul
+        cudnn.allow_tf32, cudnn.benchmark, cudnn.deterministic, matmul.allow_tf32 = self.before
+
+
+def evaluate(node: Node, args: list[Tensor], dtype: torch.dtype, device: str) -> Tensor:
+    """One operation on tensors."""
+    operation = node.operation
+
+    def read(const: Const | None) -> Tensor | None:
+        return None if const is None else const.value(dtype, device)
+
+    x = args[0] if args else torch.empty(0)
+    match operation:
+        case ir.Conv():
+            return convolve(x, operation.weight.value(dtype, device), read(operation.bias), operation)
+        case ir.Linear():
+            return F.linear(x, operation.weight.value(dtype, device), read(operation.bias))
+        case ir.BatchNorm():
+            return _batch_norm(x, operation, read)
+        case ir.Scale():
+            return x * _along(operation.factor.value(dtype, device), x, operation.axis)
+        case ir.Shift():
+            return x + _along(operation.offset.value(dtype, device), x, operation.axis)
+        case ir.Add():
+            return args[0] + args[1]
+        case ir.Concat():
+            return torch.cat(args, operation.dim)
+        case ir.AvgPool():
+            pool: Any = _AVG_POOL[len(operation.kernel)]
+            pooled: Tensor = pool(
+                x, operation.kernel, operation.stride, operation.padding, operation.ceil_mode, operation.count_include_pad
+            )
+            return pooled
+        case ir.Apply():
+            return _apply(operation, args, dtype, device)
+
+
+def convolve(x: Tensor, weight: Tensor, bias: Tensor | None, geometry: Any) -> Tensor:
+    """A convolution as torch.nn runs it: other padding modes and uneven padding by an explicit pad.
+
+    `geometry` has stride, padding ((begin, end), ...), dilation, groups, padding_mode, transposed, output_padding.
+    """
+    if weight.ndim == 2:
+        return F.linear(x.movedim(1, -1), weight, bias).movedim(-1, 1)
+    dims = weight.ndim - 2
+    if geometry.transposed:
+        pads = tuple(begin for begin, _ in geometry.padding)
+        transpose: Any = _CONV_TRANSPOSED[dims]
+        result: Tensor = transpose(
+            x, weight, bias, geometry.stride, pads, geometry.output_padding, geometry.groups, geometry.dilation
+        )
+        return result
+    pads = tuple(begin for begin, _ in geometry.padding)
+    if geometry.padding_mode != "zeros" or any(begin != end for begin, end in geometry.padding):
+        flat = [side for pair in reversed(geometry.padding) for side in pair]
+        x = F.pad(x, flat, mode="constant" if geometry.padding_mode == "zeros" else geometry.padding_mode)
+        pads = (0,) * dims
+    conv: Any = _CONV[dims]
+    convolved: Tensor = conv(x, weight, bias, geometry.stride, pads, geometry.dilation, geometry.groups)
+    return convolved
+
+
+def _batch_norm(x: Tensor, op: ir.BatchNorm, read: Callable[[Const | None], Tensor | None]) -> Tensor:
+    mean, var = read(op.mean), read(op.var)
+    return F.batch_norm(x, mean, var, read(op.weight), read(op.bias), training=mean is None or var is None, eps=op.eps)
+
+
+def _along(factor: Tensor, x: Tensor, axis: int) -> Tensor:
+    if factor.numel() == 1:
+        return factor.reshape(())
+    shape = [1] * x.ndim
+    shape[axis] = -1
+    return factor.reshape(shape)
+
+
+def _apply(operation: ir.Apply, args: list[Tensor], dtype: torch.dtype, device: str) -> Tensor:
+    def fill(arg: Any) -> Any:
+        if isinstance(arg, ir.Slot):
+            return args[arg.index]
+        return arg.value(dtype, device) if isinstance(arg, Const) else arg
+
+    return operation.function(*map(fill, operation.args), **{k: fill(v) for k, v in operation.kwargs.items()})
+
+
+def _moved(tensor: Tensor, dtype: torch.dtype, device: str) -> Tensor:
+    return tensor.to(device=device, dtype=dtype if tensor.is_floating_point() else None)

@@ -1,0 +1,215 @@
+"""The small SSA form: what a model computes, one operation a node, each value with its shape. Nothing is run here."""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from app.engine.ir.tensors import StoredTensor
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Const:
+    """A constant of the model: a stored tensor, or an expression over several ("evaluated once").
+
+    `paths` are the module paths of the tensors that it reads, `conv.weight` for example.
+    """
+
+    sources: tuple[StoredTensor, ...]
+    paths: tuple[str, ...]
+    shape: tuple[int, ...]
+    compute: Callable[..., Tensor] | None = None
+    literal: Tensor | None = None  # a constant that no tensor of the file holds: a grid, a mask
+
+    def value(self, dtype: torch.dtype, device: str = "cpu") -> Tensor:
+        """The constant in `dtype` (integers keep theirs), expressions evaluated in that dtype."""
+        if self.literal is not None:
+            return _cast(self.literal, dtype, device)
+        tensors = [_cast(source.read(), dtype, device) for source in self.sources]
+        return tensors[0] if self.compute is None else self.compute(*tensors)
+
+    @property
+    def stored_dtype(self) -> torch.dtype:
+        if self.literal is not None:
+            return self.literal.dtype
+        return self.sources[0].dtype
+
+
+def _cast(tensor: Tensor, dtype: torch.dtype, device: str) -> Tensor:
+    return tensor.to(device=device, dtype=dtype if tensor.is_floating_point() else None)
+
+
+@dataclass(frozen=True, slots=True)
+class Conv:
+    """y = weight * x + bias over 1 to 3 spatial dimensions; padding is (begin, end) for each."""
+
+    weight: Const  # (out, in / groups, *kernel); transposed: (in, out / groups, *kernel)
+    bias: Const | None
+    stride: tuple[int, ...]
+    padding: tuple[tuple[int, int], ...]
+    dilation: tuple[int, ...]
+    groups: int = 1
+    padding_mode: str = "zeros"
+    transposed: bool = False
+    output_padding: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Linear:
+    """y = x @ weight.T + bias over the last dimension."""
+
+    weight: Const  # (out, in)
+    bias: Const | None
+
+
+@dataclass(frozen=True, slots=True)
+class BatchNorm:
+    """(x - mean) / sqrt(var + eps) * weight + bias over dimension 1. Without mean and var it depends on the batch."""
+
+    mean: Const | None
+    var: Const | None
+    weight: Const | None
+    bias: Const | None
+    eps: float
+
+
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """x * factor; the factor broadcasts over all but dimension `axis`."""
+
+    factor: Const  # any shape with as many elements as the dimension has, or one
+    axis: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Shift:
+    """x + offset; the offset broadcasts over all but dimension `axis`."""
+
+    offset: Const
+    axis: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Add:
+    """The sum of two values of the same shape."""
+
+
+@dataclass(frozen=True, slots=True)
+class Concat:
+    dim: int
+
+
+@dataclass(frozen=True, slots=True)
+class AvgPool:
+    kernel: tuple[int, ...]
+    stride: tuple[int, ...]
+    padding: tuple[int, ...]
+    ceil_mode: bool = False
+    count_include_pad: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Slot:
+    """Stands for the input with this number among the arguments of an Apply."""
+
+    index: int
+
+
+@dataclass(frozen=True, slots=True)
+class Apply:
+    """Any other function of tensors; a boundary for every region.
+
+    `function` is called with `args` and `kwargs`, in which Slots stand for inputs and Consts for themselves.
+    """
+
+    name: str
+    function: Callable[..., Tensor]
+    args: tuple[Any, ...] = ()
+    kwargs: Mapping[str, Any] = field(default_factory=dict)
+
+
+Operation = Conv | Linear | BatchNorm | Scale | Shift | Add | Concat | AvgPool | Apply
+
+
+@dataclass(eq=False, slots=True)
+class Value:
+    """One tensor of the computation. Compared by identity."""
+
+    shape: tuple[int, ...]
+    node: "Node | None" = None  # None for an input of the graph
+    dtype: torch.dtype = torch.float32  # float32 stands for "the dtype that the model runs in"
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """Where a region may be written: within one block that has a deploy form, or along a chain of plain layers."""
+
+    path: str
+    chain: bool
+
+
+@dataclass(eq=False, slots=True)
+class Node:
+    """`output = operation(inputs)`, emitted by the module at path `owner`."""
+
+    operation: Operation
+    inputs: tuple[Value, ...]
+    output: Value
+    owner: str
+    scope: Scope | None  # None: nothing that this operation does can be written elsewhere
+
+    def consts(self) -> Iterator[Const]:
+        """The constants that the operation reads."""
+        operation = self.operation
+        if isinstance(operation, Apply):
+            yield from (arg for arg in (*operation.args, *operation.kwargs.values()) if isinstance(arg, Const))
+        else:
+            for name in operation.__dataclass_fields__:
+                part = getattr(operation, name)
+                if isinstance(part, Const):
+                    yield part
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Graph:
+    """Nodes in an order in which they can run. `outputs` is a nest of tuples, lists and dicts with Values at its leaves."""
+
+    inputs: tuple[Value, ...]
+    nodes: tuple[Node, ...]
+    outputs: Any
+
+    def output_values(self) -> list[Value]:
+        return list(leaves(self.outputs))
+
+
+def leaves(nest: Any) -> Iterator[Value]:
+    """The Values in a nest of tuples, lists and dicts, in order."""
+    if isinstance(nest, Value):
+        yield nest
+    elif isinstance(nest, dict):
+        for part in nest.values():
+            yield from leaves(part)
+    elif isinstance(nest, (list, tuple)):
+        for part in nest:
+            yield from leaves(part)
+
+
+def live(graph: Graph) -> Graph:
+    """The graph without the nodes that no output reads."""
+    needed = {id(value) for value in graph.output_values()}
+    kept: list[Node] = []
+    for node in reversed(graph.nodes):
+        if id(node.output) in needed:
+            kept.append(node)
+            needed.update(id(value) for value in node.inputs)
+    return Graph(graph.inputs, tuple(reversed(kept)), graph.outputs)
+
+
+def readers(graph: Graph) -> dict[int, int]:
+    """How often each value is read, by `id(value)`; an output of the graph counts as a reader."""
+    counts: dict[int, int] = {}
+    for value in [value for node in graph.nodes for value in node.inputs] + graph.output_values():
+        counts[id(value)] = counts.get(id(value), 0) + 1
+    return counts

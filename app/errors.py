@@ -1,0 +1,190 @@
+"""The error tree: what can be wrong with a request or a file, with a stable code, an HTTP status and a remedy."""
+
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+
+class AppError(Exception):
+    """The caller's problem, never ours.
+
+    `str(error)` names the offending value and the limit. `remedy` says what to do. `facts` holds further
+    JSON-compatible members for the problem document (RFC 9457), the list of names found for example.
+    """
+
+    code: ClassVar[str] = "error"
+    status: ClassVar[int] = 400
+    title: ClassVar[str] = "The request can't be served"
+
+    def __init__(self, detail: str, *, remedy: str = "", **facts: Any) -> None:
+        super().__init__(detail)
+        self.detail = detail
+        self.remedy = remedy
+        self.facts = facts
+
+
+class InvalidOption(AppError):
+    """An option has a value that it can't have."""
+
+    code = "invalid-option"
+    status = 422
+    title = "An option is not valid"
+
+
+class UnsupportedFormat(AppError):
+    """The bytes are of a kind that no reader here takes."""
+
+    code = "unsupported-format"
+    status = 415
+    title = "This kind of file is not supported"
+
+
+class MalformedFile(AppError):
+    """The file claims to be of a known kind and breaks its rules."""
+
+    code = "malformed-file"
+    status = 422
+    title = "The file is damaged or not what it claims to be"
+
+
+class TooLarge(AppError):
+    """A size, depth or count is above its limit."""
+
+    code = "too-large"
+    status = 413
+    title = "Too large"
+
+
+class UnsupportedContent(AppError):
+    """The file is sound, but holds something that this version can't use."""
+
+    code = "unsupported-content"
+    status = 422
+    title = "The file holds something that can't be used"
+
+
+class NeedsArchitecture(AppError):
+    """A bare state dict: neither eps nor data flow is in the file."""
+
+    code = "state-dict-needs-model"
+    status = 422
+    title = "The file holds weights without the model"
+
+
+class NothingToFuse(AppError):
+    """No module was found in the file."""
+
+    code = "no-model-found"
+    status = 422
+    title = "No model was found in the file"
+
+
+class NotEquivalent(AppError):
+    """The fused model's outputs moved by more than allowed: no model is returned."""
+
+    code = "not-equivalent"
+    status = 422
+    title = "The outputs moved by more than the limit"
+
+
+class NotMultipart(AppError):
+    """The body of an upload is not multipart/form-data."""
+
+    code = "not-multipart"
+    status = 415
+    title = "The body is not a form upload"
+
+
+class MalformedUpload(AppError):
+    """The multipart body breaks its own rules, or holds other parts than it should."""
+
+    code = "malformed-upload"
+    status = 422
+    title = "The upload can't be read"
+
+
+class DiskFull(AppError):
+    """There is no room for the upload."""
+
+    code = "disk-full"
+    status = 507
+    title = "No room for the upload"
+
+
+class JobNotFound(AppError):
+    """No job has this id."""
+
+    code = "job-not-found"
+    status = 404
+    title = "No such job"
+
+
+class JobNotFinished(AppError):
+    """The result is asked for before it exists."""
+
+    code = "job-not-finished"
+    status = 409
+    title = "The job is not finished"
+
+
+class JobCanceled(AppError):
+    """The job was canceled, so there is no result."""
+
+    code = "job-canceled"
+    status = 410
+    title = "The job was canceled"
+
+
+class JobExpired(AppError):
+    """The job's files were removed."""
+
+    code = "job-expired"
+    status = 410
+    title = "The job's files are gone"
+
+
+class WorkerCrashed(AppError):
+    """The process that worked on the file died, every time it was tried."""
+
+    code = "worker-crashed"
+    status = 422
+    title = "The process that worked on the file died"
+
+
+class OutOfMemory(AppError):
+    """The process that worked on the file ran out of memory."""
+
+    code = "out-of-memory"
+    status = 413
+    title = "The file needs more memory than there is"
+
+
+class TimedOut(AppError):
+    """The job took longer than the limit."""
+
+    code = "timed-out"
+    status = 422
+    title = "The job took too long"
+
+
+class InternalError(AppError):
+    """Our bug: shown without its inner workings."""
+
+    code = "internal-error"
+    status = 500
+    title = "Something went wrong on our side"
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """An AppError as data: what a job row, a message of the sandbox and a problem document hold."""
+
+    code: str
+    status: int
+    title: str
+    detail: str
+    remedy: str = ""
+    facts: dict[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, error: AppError) -> "Problem":
+        return cls(error.code, error.status, error.title, error.detail, error.remedy, dict(error.facts))

@@ -1,0 +1,28 @@
+"""What a caller may ask for: the same for HTTP form fields, the command line and the queue."""
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class FuseOptions(BaseModel):
+    """Options of one fuse job."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    max_error: float | None = Field(
+        default=None,
+        gt=0,
+        allow_inf_nan=False,
+        description="Largest native error, relative to the output's own size, that the caller accepts. "
+        "It can only tighten the built-in limit.",
+    )
+    dtype: Literal["keep", "float32"] = Field(
+        default="keep",
+        description="`keep` stores fused weights in the file's own dtype; `float32` keeps what fp16 or bf16 would round away.",
+    )
+    strict: bool = Field(
+        default=False,
+        description="Refuse replacements whose data flow is assumed (a torch.nn.Sequential of conv, norm, activation "
+        "inside a class that nobody knows) instead of marking them.",
+    )

@@ -1,0 +1,116 @@
+"""Every setting of the service: environment (`FUSEBOX_...`) to one frozen value. Read only by the composition roots."""
+
+import re
+from datetime import timedelta
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator, Field, ValidationError, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+_SECONDS_PER = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
+_BYTES_PER = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
+
+
+def _seconds(value: Any) -> Any:
+    """`90`, `90s`, `15m`, `24h` or `7d` as seconds."""
+    if isinstance(value, timedelta):
+        return value.total_seconds()
+    if not isinstance(value, str):
+        return value
+    matched = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([smhdw]?)\s*", value.lower())
+    if matched is None:
+        raise ValueError("write a number of seconds, or a number with s, m, h, d or w: 90, 15m, 24h, 7d")
+    return float(matched[1]) * _SECONDS_PER[matched[2]]
+
+
+def _bytes(value: Any) -> Any:
+    """`4294967296`, `512M` or `4GiB` as bytes; units are powers of 1024."""
+    if not isinstance(value, str):
+        return value
+    matched = re.fullmatch(r"\s*(\d+)\s*([kmgt]?)(?:i?b)?\s*", value.lower())
+    if matched is None:
+        raise ValueError("write a number of bytes, or a number with K, M, G or T: 4294967296, 512M, 4G")
+    return int(matched[1]) * _BYTES_PER[matched[2]]
+
+
+Seconds = Annotated[float, BeforeValidator(_seconds), Field(gt=0, allow_inf_nan=False)]
+Bytes = Annotated[int, BeforeValidator(_bytes), Field(gt=0)]
+
+
+class InvalidSettings(Exception):
+    """A setting has a value that it can't have; the text names the variable, the value and what is expected."""
+
+
+class Settings(BaseSettings):
+    """Settings of every role. Each field is the environment variable `FUSEBOX_<NAME>`."""
+
+    model_config = SettingsConfigDict(env_prefix="FUSEBOX_", frozen=True, extra="forbid")
+
+    host: str = Field("127.0.0.1", description="Address the API listens on.")
+    port: int = Field(8000, ge=0, le=65535, description="Port the API listens on; 0 takes a free one.")
+    data_dir: Path = Field(Path("data"), description="Where SQLite, blobs and job directories lie.")
+    database_url: str = Field("", description="SQLAlchemy URL; empty for SQLite in the data directory.")
+    blob_url: str = Field("", description="s3://, gs://, az:// or file:// URL; empty for the data directory.")
+
+    max_upload_bytes: Bytes = Field(4 << 30, description="Largest checkpoint that is accepted.")
+    min_free_bytes: Bytes = Field(256 << 20, description="Uploads are refused when less than this would stay free.")
+    max_wait_seconds: Seconds = Field(300, description="Longest time that ?wait= and Prefer: wait= hold a request.")
+
+    device: str = Field("auto", description="auto, cpu, cuda or cuda:N.")
+    torch_threads: int = Field(0, ge=0, le=1024, description="Threads of one job; 0 for one per usable core.")
+    job_timeout_seconds: Seconds = Field(1800, description="A job is killed after this time.")
+    max_attempts: int = Field(3, ge=1, le=100, description="A job fails when this many of its attempts died.")
+    drain_seconds: Seconds = Field(10, description="On SIGTERM a worker lets its job run on for this long.")
+
+    heartbeat_seconds: Seconds = Field(1, description="How often a worker says that it lives.")
+    dead_after_seconds: Seconds = Field(5, description="A worker silent for this long is dead; its jobs go to others.")
+    queue_poll_seconds: Seconds = Field(0.25, description="How often an idle worker looks for jobs.")
+
+    retention: Seconds = Field(24 * 3600, description="Finished jobs and their files go after this time.")
+    row_retention: Seconds = Field(30 * 86400, description="What is known of an expired job goes after this time.")
+    sweep_seconds: Seconds = Field(60, description="How often retention is applied.")
+
+    @field_validator("device")
+    @classmethod
+    def _known_device(cls, value: str) -> str:
+        if not re.fullmatch(r"auto|cpu|cuda(:\d{1,3})?", value):
+            raise ValueError("write auto, cpu, cuda or cuda:N")
+        return value
+
+    @field_validator("data_dir")
+    @classmethod
+    def _absolute(cls, value: Path) -> Path:
+        return value.expanduser().absolute()
+
+    @property
+    def database(self) -> str:
+        return self.database_url or f"sqlite:///{self.data_dir / 'fusebox.sqlite'}"
+
+    @property
+    def blobs(self) -> str:
+        return self.blob_url or (self.data_dir / "blobs").as_uri()
+
+    @property
+    def work_dir(self) -> Path:
+        """Where job directories are made; on the same file system as local blobs, so that inputs can be hard links."""
+        return self.data_dir / "jobs"
+
+
+def read_settings(**given: Any) -> Settings:
+    """Settings from the environment, overridden by what the command line gave. Raises InvalidSettings."""
+    try:
+        return Settings(**{name: value for name, value in given.items() if value is not None})
+    except ValidationError as error:
+        raise InvalidSettings("\n".join(_sentence(problem) for problem in error.errors())) from None
+
+
+def _sentence(problem: Any) -> str:
+    name = "_".join(str(part) for part in problem["loc"]).upper()
+    reason = str(problem["msg"]).removeprefix("Value error, ")
+    return f"FUSEBOX_{name} is {problem['input']!r}: {reason}"
+
+
+def as_environment(settings: Settings) -> dict[str, str]:
+    """The settings as variables for a child process of `serve`, so that every role reads the same ones."""
+    return {f"FUSEBOX_{name.upper()}": str(value) for name, value in settings.model_dump().items()}
