@@ -1,0 +1,54 @@
+"""The database connection of the jobs table and the queue: SQLite or Postgres, one code path above this file."""
+
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.functions import FunctionElement
+
+BUSY_MILLISECONDS = 30_000
+
+
+class now(FunctionElement[float]):
+    """Seconds since 1970 by the database's clock: workers on several machines agree on one clock."""
+
+    type = sa.Float()
+    inherit_cache = True
+    name = "now_seconds"
+
+
+@compiles(now, "sqlite")
+def _sqlite_now(*_: Any) -> str:
+    # Not unixepoch('subsec'): SQLite before 3.42 does not have it.
+    return "((julianday('now') - 2440587.5) * 86400.0)"
+
+
+@compiles(now, "postgresql")
+def _postgres_now(*_: Any) -> str:
+    return "EXTRACT(EPOCH FROM clock_timestamp())::float8"
+
+
+def open_database(url: str) -> sa.Engine:
+    """An engine whose committed transactions survive a power cut. Creates the directory of a SQLite file."""
+    parsed = sa.make_url(url)
+    if parsed.get_backend_name() == "sqlite":
+        return _open_sqlite(parsed)
+    return sa.create_engine(parsed.set(drivername="postgresql+psycopg"), pool_pre_ping=True, pool_size=10)
+
+
+def _open_sqlite(url: sa.URL) -> sa.Engine:
+    if url.database:
+        Path(url.database).parent.mkdir(parents=True, exist_ok=True)
+    engine = sa.create_engine(url, pool_size=10, max_overflow=20)
+
+    @sa.event.listens_for(engine, "connect")
+    def _set_up(connection: Any, _: Any) -> None:
+        # IMMEDIATE: a transaction that reads and then writes takes the write lock first, or it could not be retried.
+        connection.isolation_level = "IMMEDIATE"
+        connection.execute(f"PRAGMA busy_timeout={BUSY_MILLISECONDS}")
+        connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute("PRAGMA synchronous=FULL")
+        connection.execute("PRAGMA foreign_keys=ON")
+
+    return engine

@@ -1,0 +1,56 @@
+"""A job as a value, and the words for where it stands."""
+
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from app.errors import Problem
+from app.options import FuseOptions
+
+State = Literal["queued", "running", "succeeded", "failed", "canceled", "expired"]
+Phase = Literal["validating", "reading", "fusing", "verifying", "writing"]
+
+ACTIVE: Final[tuple[State, ...]] = ("queued", "running")
+FINISHED: Final[tuple[State, ...]] = ("succeeded", "failed", "canceled")
+
+
+@dataclass(frozen=True, slots=True)
+class Input:
+    """The upload: where its bytes are and what they hash to."""
+
+    filename: str
+    bytes: int
+    sha256: str
+    key: str
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """The result: published all at once, by one UPDATE."""
+
+    filename: str
+    bytes: int
+    sha256: str
+    model_key: str
+    report_key: str
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One row of the jobs table. Times are seconds since 1970 by the database's clock."""
+
+    id: str
+    state: State
+    phase: Phase | None
+    options: FuseOptions
+    input: Input
+    output: Output | None
+    problem: Problem | None
+    attempt: int
+    worker: str | None
+    created_at: float
+    started_at: float | None
+    finished_at: float | None
+
+    @property
+    def finished(self) -> bool:
+        return self.state not in ACTIVE

@@ -1,0 +1,123 @@
+"""The worker process: takes jobs from the queue one at a time, says that it lives, and looks after dead workers."""
+
+import logging
+import os
+import secrets
+import shutil
+import signal
+import socket
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import NoReturn
+
+import sqlalchemy as sa
+
+from app.jobs.database import open_database
+from app.jobs.liveness import Reaper, beat, worker_ids
+from app.jobs.queue import JobQueue, consume, prepare_queue
+from app.jobs.retention import Retention
+from app.jobs.table import create_tables
+from app.sandbox.supervisor import Forge
+from app.settings import Settings
+from app.storage import open_blobs
+from app.worker.run_job import Bench, run_job
+
+log = logging.getLogger("fusebox.worker")
+
+
+@dataclass(slots=True)
+class _Turn:
+    """Whether a job runs, and whether another may begin."""
+
+    closing: threading.Event = field(default_factory=threading.Event)
+    busy: threading.Lock = field(default_factory=threading.Lock)
+
+    def take(self, bench: Bench, job_id: str) -> None:
+        with self.busy:
+            if not self.closing.is_set():
+                run_job(bench, job_id)
+                return
+        # Claimed while closing: not to be ended, or the queue would count it as done. It goes back with this worker.
+        threading.Event().wait()
+
+
+def run_worker(settings: Settings) -> NoReturn:
+    """Work until SIGTERM or SIGINT; then let the job run on for `drain_seconds` and hand back what is left."""
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda _number, _frame: stop.set())
+    worker = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
+    engine = open_database(settings.database)
+    prepare_queue(settings.database)
+    create_tables(engine)
+    queue = JobQueue(engine)
+    blobs = open_blobs(settings.blobs)
+    forge = Forge(settings.torch_threads)
+    forge.warm()
+    bench = Bench(
+        engine=engine,
+        blobs=blobs,
+        forge=forge,
+        worker=worker,
+        work_dir=settings.work_dir,
+        device=settings.device,
+        timeout_seconds=settings.job_timeout_seconds,
+        max_deaths=settings.max_attempts,
+    )
+    reaper = Reaper(engine, queue, worker, settings.dead_after_seconds, settings.max_attempts)
+    retention = Retention(engine, queue, blobs, settings.retention, settings.row_retention)
+    # Before the first job is taken: a worker that dies with a job must be known to have lived.
+    beat(engine, worker)
+    beats = _every(settings.heartbeat_seconds, lambda: beat(engine, worker), stop)
+    _every(settings.heartbeat_seconds, reaper.pass_once, stop)
+    _every(settings.sweep_seconds, lambda: _sweep(retention, settings, engine), stop)
+    turn = _Turn()
+    consume(settings.database, engine, worker, settings.queue_poll_seconds, lambda job_id: turn.take(bench, job_id))
+    log.info("worker.ready worker=%s", worker)
+    while not stop.wait(1.0):
+        pass
+    turn.closing.set()
+    _drain(turn, beats, engine, worker, settings)
+
+
+def _drain(turn: _Turn, beats: threading.Thread, engine: sa.Engine, worker: str, settings: Settings) -> NoReturn:
+    deadline = time.monotonic() + settings.drain_seconds
+    while not turn.busy.acquire(timeout=min(settings.heartbeat_seconds, 0.2)):
+        if time.monotonic() > deadline:
+            log.info("worker.hands_back worker=%s", worker)
+            break
+        beat(engine, worker)
+    beats.join()
+    beat(engine, worker, leaving=True)
+    # Not sys.exit: threads of the queue hold claimed jobs, which must stay claimed until somebody inherits them.
+    # The warm parent sees its socket close and takes the child with it.
+    os._exit(0)
+
+
+def _every(seconds: float, act: Callable[[], object], stop: threading.Event) -> threading.Thread:
+    """Do something again and again in a thread; what it raises is logged, and it is tried again."""
+
+    def loop() -> None:
+        while not stop.is_set():
+            try:
+                act()
+            except Exception:
+                log.exception("worker.upkeep_failed")
+            stop.wait(seconds)
+
+    thread = threading.Thread(target=loop, daemon=True)
+    thread.start()
+    return thread
+
+
+def _sweep(retention: Retention, settings: Settings, engine: sa.Engine) -> None:
+    retention.sweep()
+    if settings.work_dir.exists():
+        # Listed first: a worker that starts in between makes its directory after its row.
+        directories = list(settings.work_dir.iterdir())
+        known = worker_ids(engine)
+        for directory in directories:
+            if directory.name not in known:
+                shutil.rmtree(directory, ignore_errors=True)
