@@ -52,7 +52,8 @@ class Object:
 class Bytes(Protocol):
     """Where a storage's bytes come from."""
 
-    nbytes: int
+    @property
+    def nbytes(self) -> int: ...
 
     def tensor(self) -> Tensor:
         """All bytes as a one-dimensional uint8 tensor; memory-mapped where they lie in a file."""

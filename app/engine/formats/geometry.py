@@ -1,0 +1,63 @@
+"""Is a tensor of the file where it says it is? Checked before anything is built on it."""
+
+import math
+
+from app.engine.ir.node import Global, Object
+from app.engine.ir.tensors import (
+    REBUILD_FROM_TYPE,
+    REBUILD_PARAMETER,
+    REBUILD_PARAMETER_WITH_STATE,
+    REBUILD_TENSOR,
+    REBUILD_TENSOR_V2,
+    REBUILD_TENSOR_V3,
+    StoredTensor,
+    has_metadata,
+    span,
+    tensor_of,
+)
+
+DENSE = frozenset(
+    {REBUILD_TENSOR, REBUILD_TENSOR_V2, REBUILD_TENSOR_V3, REBUILD_PARAMETER, REBUILD_PARAMETER_WITH_STATE}
+)
+_MAX_EXTENT = 1 << 62
+
+
+def unsupported_tensor(node: Object) -> str | None:
+    """What kind of tensor `node` rebuilds, where it is one that is not read: sparse, quantised, a tensor subclass."""
+    origin = node.origin
+    if not isinstance(origin, Global):
+        return None
+    if origin.module == "torch._utils" and origin.name.startswith("_rebuild_") and origin not in DENSE:
+        return origin.path
+    if origin in (REBUILD_TENSOR_V2, REBUILD_TENSOR_V3) and has_metadata(origin, node.args):
+        return f"{origin.path} (a conjugate or negative view)"
+    if origin == REBUILD_FROM_TYPE and tensor_of(node) is None:
+        named = [arg.path for arg in node.args[:2] if isinstance(arg, Global)]
+        return f"{origin.path}({', '.join(named)})"
+    return None
+
+
+def geometry_fault(node: Object) -> str | None:
+    """What is wrong with the tensor that `node` rebuilds, as a sentence; None where it is sound or no tensor at all."""
+    if not isinstance(node.origin, Global) or (node.origin not in DENSE and node.origin != REBUILD_FROM_TYPE):
+        return None
+    if node.how != "reduce":
+        return f"{node.origin.path} is not a class"
+    tensor = tensor_of(node)
+    if tensor is None:
+        return f"the arguments of {node.origin.path} are not those of a dense tensor"
+    return _fault(tensor)
+
+
+def _fault(tensor: StoredTensor) -> str | None:
+    if tensor.offset < 0 or min(tensor.shape, default=0) < 0 or min(tensor.stride, default=0) < 0:
+        return "a tensor has a negative size, stride or offset"
+    if max(tensor.offset, *tensor.shape, *tensor.stride, 0) > _MAX_EXTENT:
+        return "a tensor's geometry is beyond 2^62"
+    held = tensor.storage.source.nbytes // tensor.dtype.itemsize
+    where = f"storage {tensor.storage.key!r} of {held:,} elements"
+    if 0 not in tensor.shape and tensor.offset + span(tensor.shape, tensor.stride) > held:
+        return f"a tensor of shape {tensor.shape} reaches behind the end of {where}"
+    if math.prod(tensor.shape) > held:
+        return f"a tensor of shape {tensor.shape} has more elements than {where}"
+    return None

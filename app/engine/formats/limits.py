@@ -1,0 +1,35 @@
+"""What a file may cost to read. Every overrun is a TooLarge that names the value and the limit."""
+
+from dataclasses import dataclass
+
+from app.errors import TooLarge
+
+_GIB = 1 << 30
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Bounds of one reading. The defaults hold a model of many thousand layers with its optimizer."""
+
+    max_pickle_bytes: int = 256 << 20
+    max_operations: int = 5_000_000  # opcodes; a YOLOv7 training checkpoint has about 60,000
+    max_memo: int = 2_000_000
+    max_objects: int = 2_000_000
+    max_depth: int = 800  # the pickler that wrote the file recurses itself, up to 1,000 by default
+    max_storages: int = 200_000
+    max_tensor_bytes: int = 64 * _GIB
+    max_entries: int = 250_000  # records of a zip archive
+    max_integer_bytes: int = 1024
+    # Keys whose hashes an author can choose (tuples, wide integers): many equal ones would cost quadratic time.
+    max_complex_keys: int = 4096
+
+
+def check_limit(what: str, value: int, limit: int) -> None:
+    """Refuse `value` above `limit`."""
+    if value > limit:
+        raise TooLarge(
+            f"{what}: {value:,}, the limit is {limit:,}",
+            remedy="Upload a smaller checkpoint: the model alone, without optimizer and history.",
+            value=value,
+            limit=limit,
+        )

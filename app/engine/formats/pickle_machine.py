@@ -1,0 +1,340 @@
+"""The inert pickle machine: runs the operations of a pickle on plain containers and nodes. It calls nothing.
+
+REDUCE, NEWOBJ, NEWOBJ_EX and BUILD are recorded in an Object instead of being performed; globals are names.
+"""
+
+import pickle
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final
+
+from app.engine.formats.geometry import geometry_fault, unsupported_tensor
+from app.engine.formats.hashable import KeyCheck
+from app.engine.formats.limits import Limits, check_limit
+from app.engine.formats.nesting import check_nesting
+from app.engine.formats.persistent_ids import Fault, PersistentIds
+from app.engine.formats.pickle_opcodes import Buffer, malformed, read_operations
+from app.engine.ir.node import MISSING, Global, Object
+from app.engine.ir.tensors import ORDERED_DICT
+from app.errors import UnsupportedContent
+
+_LONGEST_NAME = 1024
+_CONTAINERS = (list, dict, set, Object)
+
+
+@dataclass(frozen=True, slots=True)
+class Pickled:
+    """What one pickle holds."""
+
+    root: Any
+    protocol: int
+    globals: frozenset[Global]
+    end: int  # the byte behind STOP
+
+
+def read_pickle(buffer: Buffer, start: int, limits: Limits, persistent: PersistentIds) -> Pickled:
+    """The inert tree of the pickle at byte `start`."""
+    machine = _Machine(limits, persistent)
+    steps, code, position = _STEPS, 0, start
+    try:
+        for code, argument, position in read_operations(buffer, start, limits):  # noqa: B007  # named in errors
+            steps[code](machine, argument)
+    except (Fault, IndexError) as fault:
+        # Every step takes its operands from the stack: the only IndexError is an empty one.
+        text = str(fault) if isinstance(fault, Fault) else "the stack has too few values"
+        raise malformed(text, code, position) from None
+    if machine.unsupported:
+        names = sorted(machine.unsupported)
+        raise UnsupportedContent(
+            f"the file holds tensors of kinds that are not read: {', '.join(names)}",
+            remedy="Convert them to plain dense tensors, or upload the model alone.",
+            names=names,
+        )
+    check_nesting(machine.root, limits)
+    return Pickled(machine.root, machine.protocol, frozenset(machine.globals.values()), position + 1)
+
+
+class _Machine:
+    def __init__(self, limits: Limits, persistent: PersistentIds) -> None:
+        self.limits = limits
+        self.persistent = persistent
+        self.keys = KeyCheck(limits)
+        self.stack: list[Any] = []
+        self.outer: list[list[Any]] = []  # stacks below the open marks
+        self.memo: dict[int, Any] = {}
+        self.globals: dict[tuple[str, str], Global] = {}
+        self.built: set[int] = set()  # Objects that were filled already: their order of filling is fixed
+        self.unsupported: set[str] = set()
+        self.protocol = 0
+        self.root: Any = None
+        self._objects = 0
+        self._copied = 0
+
+    # Stack
+
+    def push(self, value: Any) -> None:
+        self.stack.append(value)
+
+    def mark(self, _: None) -> None:
+        if len(self.outer) >= self.limits.max_depth:
+            check_limit("open marks", len(self.outer) + 1, self.limits.max_depth)
+        self.outer.append(self.stack)
+        self.stack = []
+
+    def pop_mark(self, _: None = None) -> list[Any]:
+        if not self.outer:
+            raise Fault("no mark is open")
+        values, self.stack = self.stack, self.outer.pop()
+        return values
+
+    def pop(self, _: None) -> None:
+        if self.stack:
+            self.stack.pop()
+        else:
+            self.pop_mark()
+
+    def dup(self, _: None) -> None:
+        self.stack.append(self.stack[-1])
+
+    def stop(self, _: None) -> None:
+        if len(self.stack) != 1 or self.outer:
+            raise Fault("the stack does not hold exactly one value")
+        self.root = self.stack.pop()
+
+    def proto(self, version: int) -> None:
+        if version > pickle.HIGHEST_PROTOCOL:
+            raise Fault(f"protocol {version} does not exist")
+        if self.stack or self.outer or self.memo:
+            raise Fault("the protocol is not given first")
+        self.protocol = version
+
+    # Memo
+
+    def put(self, index: int) -> None:
+        self.memo[index] = self.stack[-1]
+        if len(self.memo) > self.limits.max_memo:
+            check_limit("memo entries", len(self.memo), self.limits.max_memo)
+
+    def memoize(self, _: None) -> None:
+        self.put(len(self.memo))
+
+    def get(self, index: int) -> None:
+        try:
+            self.stack.append(self.memo[index])
+        except KeyError:
+            raise Fault(f"memo entry {index} does not exist") from None
+
+    # Containers
+
+    def create(self, value: Any) -> None:
+        self._objects += 1
+        if self._objects > self.limits.max_objects:
+            check_limit("objects", self._objects, self.limits.max_objects)
+        self.stack.append(value)
+
+    def make_tuple(self, _: None) -> None:
+        self.create(tuple(self.pop_mark()))
+
+    def make_tuple_of(self, count: int) -> None:
+        if len(self.stack) < count:
+            raise IndexError
+        values = tuple(self.stack[-count:])
+        del self.stack[-count:]
+        self.create(values)
+
+    def make_list(self, _: None) -> None:
+        self.create(self.pop_mark())
+
+    def make_dict(self, _: None) -> None:
+        values = self.pop_mark()
+        mapping: dict[Any, Any] = {}
+        self.create(mapping)
+        self._set_items(mapping, values)
+
+    def make_frozenset(self, _: None) -> None:
+        members = self.pop_mark()
+        for member in members:
+            self.keys.check(member)
+        self.create(frozenset(members))
+
+    def append(self, _: None) -> None:
+        value = self.stack.pop()
+        self._extend(self.stack[-1], [value])
+
+    def appends(self, _: None) -> None:
+        values = self.pop_mark()
+        self._extend(self.stack[-1], values)
+
+    def _extend(self, target: Any, values: list[Any]) -> None:
+        if isinstance(target, Object):
+            if target.pairs or target.state is not MISSING:
+                raise Fault("an object gets list items after it got pairs or a state")
+            target.items.extend(values)
+        elif isinstance(target, list):
+            target.extend(values)
+        else:
+            raise Fault(f"list items for a {_kind(target)}")
+
+    def setitem(self, _: None) -> None:
+        value = self.stack.pop()
+        key = self.stack.pop()
+        self._set_items(self.stack[-1], [key, value])
+
+    def setitems(self, _: None) -> None:
+        values = self.pop_mark()
+        self._set_items(self.stack[-1], values)
+
+    def _set_items(self, target: Any, values: list[Any]) -> None:
+        if isinstance(target, Object):
+            if target.state is not MISSING:
+                raise Fault("an object gets pairs after its state")
+            target = target.pairs
+        elif not isinstance(target, dict):
+            raise Fault(f"pairs for a {_kind(target)}")
+        if len(values) % 2:
+            raise Fault("a key without a value")
+        check = self.keys.check
+        for key in values[::2]:
+            if type(key) is not str:
+                check(key)
+        target.update(zip(values[::2], values[1::2], strict=True))
+
+    def additems(self, _: None) -> None:
+        members = self.pop_mark()
+        target = self.stack[-1]
+        if not isinstance(target, set):
+            raise Fault(f"set members for a {_kind(target)}")
+        for member in members:
+            self.keys.check(member)
+        target.update(members)
+
+    # Names and objects
+
+    def global_name(self, name: tuple[str, str]) -> None:
+        known = self.globals.get(name)
+        if known is None:
+            if not all(name) or "\n" in name[0] + name[1] or len(name[0]) + len(name[1]) > _LONGEST_NAME:
+                raise Fault("the name of a global is empty, too long or holds a line break")
+            known = self.globals[name] = Global(*name)
+        self.stack.append(known)
+
+    def stack_global(self, _: None) -> None:
+        name, module = self.stack.pop(), self.stack.pop()
+        if not isinstance(module, str) or not isinstance(name, str):
+            raise Fault("the name of a global is not a string")
+        self.global_name((module, name))
+
+    def persistent_id(self, _: None) -> None:
+        self.stack.append(self.persistent.resolve(self.stack.pop()))
+
+    def reduce(self, _: None) -> None:
+        args, origin = self.stack.pop(), self.stack.pop()
+        node = self._object(origin, args, "reduce")
+        if origin == ORDERED_DICT and args:
+            self._fill_ordered_dict(node)
+        fault = geometry_fault(node) if isinstance(origin, Global) else None
+        kind = unsupported_tensor(node)
+        if kind is not None:
+            self.unsupported.add(kind)
+        elif fault is not None:
+            raise Fault(fault)
+        self.create(node)
+
+    def newobj(self, _: None) -> None:
+        args, origin = self.stack.pop(), self.stack.pop()
+        node = self._object(origin, args, "newobj")
+        self._refuse_tensor_class(node)
+        self.create(node)
+
+    def newobj_ex(self, _: None) -> None:
+        kwargs, args, origin = self.stack.pop(), self.stack.pop(), self.stack.pop()
+        if not isinstance(kwargs, dict) or not all(isinstance(name, str) for name in kwargs):
+            raise Fault("the keyword arguments are not a dictionary of names")
+        node = self._object(origin, args, "newobj_ex")
+        node.kwargs = kwargs
+        self._refuse_tensor_class(node)
+        self.create(node)
+
+    def _object(self, origin: Any, args: Any, how: Any) -> Object:
+        if not isinstance(origin, (Global, Object)):
+            raise Fault(f"a {_kind(origin)} is called")
+        if not isinstance(args, tuple):
+            raise Fault(f"the arguments are a {_kind(args)}, not a tuple")
+        return Object(origin, args, how)
+
+    def _refuse_tensor_class(self, node: Object) -> None:
+        fault = geometry_fault(node)
+        if fault is not None:
+            raise Fault(fault)
+
+    def _fill_ordered_dict(self, node: Object) -> None:
+        """Python 2 wrote OrderedDict([[key, value], ...])."""
+        pairs = node.args[0]
+        if len(node.args) != 1 or not isinstance(pairs, list):
+            raise Fault("the arguments of an OrderedDict are not one list of pairs")
+        # One list may be given to many calls: what is copied counts as work.
+        self._copied += len(pairs)
+        check_limit("pairs of ordered dictionaries", self._copied, self.limits.max_objects)
+        for pair in pairs:
+            if not isinstance(pair, (list, tuple)) or len(pair) != 2:
+                raise Fault("the arguments of an OrderedDict are not one list of pairs")
+            self._set_items(node, list(pair))
+        node.args = ()
+
+    def build(self, _: None) -> None:
+        state = self.stack.pop()
+        target = self.stack[-1]
+        if not isinstance(target, Object):
+            raise Fault(f"a state for a {_kind(target)}")
+        if target.state is not MISSING:
+            raise Fault("an object gets a second state")
+        target.state = state
+
+
+def _kind(value: Any) -> str:
+    return type(value).__name__
+
+
+_Step = Callable[[_Machine, Any], None]
+_M = _Machine
+
+
+def _constant(value: Any) -> _Step:
+    return lambda machine, _: machine.stack.append(value)
+
+
+def _tuple_of(count: int) -> _Step:
+    return lambda machine, _: machine.make_tuple_of(count)
+
+
+_STEPS: Final[dict[int, _Step]] = {
+    code[0]: step
+    for code, step in (
+        *((pickle.MARK, _M.mark), (pickle.STOP, _M.stop), (pickle.POP, _M.pop), (pickle.DUP, _M.dup)),
+        *((pickle.POP_MARK, lambda machine, _: None if machine.pop_mark() else None), (pickle.PROTO, _M.proto)),
+        *((pickle.NONE, _constant(None)), (pickle.NEWTRUE, _constant(True)), (pickle.NEWFALSE, _constant(False))),
+        *((code, _M.push) for code in (pickle.FLOAT, pickle.BINFLOAT)),
+        *((code, _M.push) for code in (pickle.INT, pickle.BININT, pickle.BININT1, pickle.BININT2)),
+        *((code, _M.push) for code in (pickle.LONG, pickle.LONG1, pickle.LONG4)),
+        *((code, _M.push) for code in (pickle.STRING, pickle.BINSTRING, pickle.SHORT_BINSTRING, pickle.UNICODE)),
+        *((code, _M.push) for code in (pickle.BINUNICODE, pickle.SHORT_BINUNICODE, pickle.BINUNICODE8)),
+        *((code, _M.push) for code in (pickle.BINBYTES, pickle.SHORT_BINBYTES, pickle.BINBYTES8, pickle.BYTEARRAY8)),
+        *((code, _M.get) for code in (pickle.GET, pickle.BINGET, pickle.LONG_BINGET)),
+        *((code, _M.put) for code in (pickle.PUT, pickle.BINPUT, pickle.LONG_BINPUT)),
+        (pickle.MEMOIZE, _M.memoize),
+        *((pickle.EMPTY_TUPLE, lambda machine, _: machine.push(())), (pickle.TUPLE, _M.make_tuple)),
+        *((pickle.TUPLE1, _tuple_of(1)), (pickle.TUPLE2, _tuple_of(2)), (pickle.TUPLE3, _tuple_of(3))),
+        *((pickle.EMPTY_LIST, lambda machine, _: machine.create([])), (pickle.LIST, _M.make_list)),
+        *((pickle.EMPTY_DICT, lambda machine, _: machine.create({})), (pickle.DICT, _M.make_dict)),
+        *((pickle.EMPTY_SET, lambda machine, _: machine.create(set())), (pickle.FROZENSET, _M.make_frozenset)),
+        *((pickle.APPEND, _M.append), (pickle.APPENDS, _M.appends), (pickle.ADDITEMS, _M.additems)),
+        *((pickle.SETITEM, _M.setitem), (pickle.SETITEMS, _M.setitems)),
+        *(
+            (pickle.GLOBAL, _M.global_name),
+            (pickle.STACK_GLOBAL, _M.stack_global),
+            (pickle.BINPERSID, _M.persistent_id),
+        ),
+        *((pickle.REDUCE, _M.reduce), (pickle.NEWOBJ, _M.newobj), (pickle.NEWOBJ_EX, _M.newobj_ex)),
+        (pickle.BUILD, _M.build),
+    )
+}
