@@ -1,4 +1,4 @@
-"""Which values of a pickle may be keys or set members: those that hash at once and whose hash an author can't choose."""
+"""Which values of a pickle may be keys or set members: those that hash at once, to what an author can't choose."""
 
 from typing import Any, Final
 
@@ -33,7 +33,7 @@ def _check_tuple(key: Any) -> None:
     """Bounded, since a tuple that holds another twice, and so on, hashes in exponential time."""
     level, parts = [key], 0
     for _ in range(_NESTING):
-        inner = []
+        inner: list[Any] = []
         for value in level:
             if isinstance(value, tuple):
                 inner.extend(value[: _PARTS + 1])

@@ -1,60 +1,24 @@
-"""The inert pickle machine: runs the operations of a pickle on plain containers and nodes. It calls nothing.
+"""The inert pickle machine: what each operation does, on plain containers and nodes. It calls nothing of the file.
 
 REDUCE, NEWOBJ, NEWOBJ_EX and BUILD are recorded in an Object instead of being performed; globals are names.
 """
 
 import pickle
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
 from app.engine.formats.geometry import geometry_fault, unsupported_tensor
 from app.engine.formats.hashable import KeyCheck
 from app.engine.formats.limits import Limits, check_limit
-from app.engine.formats.nesting import check_nesting
 from app.engine.formats.persistent_ids import Fault, PersistentIds
-from app.engine.formats.pickle_opcodes import Buffer, malformed, read_operations
 from app.engine.ir.node import MISSING, Global, Object
 from app.engine.ir.tensors import ORDERED_DICT
-from app.errors import UnsupportedContent
 
 _LONGEST_NAME = 1024
-_CONTAINERS = (list, dict, set, Object)
 
 
-@dataclass(frozen=True, slots=True)
-class Pickled:
-    """What one pickle holds."""
+class Machine:
+    """The state of one run; each method is one operation and takes its argument."""
 
-    root: Any
-    protocol: int
-    globals: frozenset[Global]
-    end: int  # the byte behind STOP
-
-
-def read_pickle(buffer: Buffer, start: int, limits: Limits, persistent: PersistentIds) -> Pickled:
-    """The inert tree of the pickle at byte `start`."""
-    machine = _Machine(limits, persistent)
-    steps, code, position = _STEPS, 0, start
-    try:
-        for code, argument, position in read_operations(buffer, start, limits):  # noqa: B007  # named in errors
-            steps[code](machine, argument)
-    except (Fault, IndexError) as fault:
-        # Every step takes its operands from the stack: the only IndexError is an empty one.
-        text = str(fault) if isinstance(fault, Fault) else "the stack has too few values"
-        raise malformed(text, code, position) from None
-    if machine.unsupported:
-        names = sorted(machine.unsupported)
-        raise UnsupportedContent(
-            f"the file holds tensors of kinds that are not read: {', '.join(names)}",
-            remedy="Convert them to plain dense tensors, or upload the model alone.",
-            names=names,
-        )
-    check_nesting(machine.root, limits)
-    return Pickled(machine.root, machine.protocol, frozenset(machine.globals.values()), position + 1)
-
-
-class _Machine:
     def __init__(self, limits: Limits, persistent: PersistentIds) -> None:
         self.limits = limits
         self.persistent = persistent
@@ -63,7 +27,6 @@ class _Machine:
         self.outer: list[list[Any]] = []  # stacks below the open marks
         self.memo: dict[int, Any] = {}
         self.globals: dict[tuple[str, str], Global] = {}
-        self.built: set[int] = set()  # Objects that were filled already: their order of filling is fixed
         self.unsupported: set[str] = set()
         self.protocol = 0
         self.root: Any = None
@@ -86,6 +49,9 @@ class _Machine:
             raise Fault("no mark is open")
         values, self.stack = self.stack, self.outer.pop()
         return values
+
+    def drop_mark(self, _: None) -> None:
+        self.pop_mark()
 
     def pop(self, _: None) -> None:
         if self.stack:
@@ -293,48 +259,3 @@ class _Machine:
 
 def _kind(value: Any) -> str:
     return type(value).__name__
-
-
-_Step = Callable[[_Machine, Any], None]
-_M = _Machine
-
-
-def _constant(value: Any) -> _Step:
-    return lambda machine, _: machine.stack.append(value)
-
-
-def _tuple_of(count: int) -> _Step:
-    return lambda machine, _: machine.make_tuple_of(count)
-
-
-_STEPS: Final[dict[int, _Step]] = {
-    code[0]: step
-    for code, step in (
-        *((pickle.MARK, _M.mark), (pickle.STOP, _M.stop), (pickle.POP, _M.pop), (pickle.DUP, _M.dup)),
-        *((pickle.POP_MARK, lambda machine, _: None if machine.pop_mark() else None), (pickle.PROTO, _M.proto)),
-        *((pickle.NONE, _constant(None)), (pickle.NEWTRUE, _constant(True)), (pickle.NEWFALSE, _constant(False))),
-        *((code, _M.push) for code in (pickle.FLOAT, pickle.BINFLOAT)),
-        *((code, _M.push) for code in (pickle.INT, pickle.BININT, pickle.BININT1, pickle.BININT2)),
-        *((code, _M.push) for code in (pickle.LONG, pickle.LONG1, pickle.LONG4)),
-        *((code, _M.push) for code in (pickle.STRING, pickle.BINSTRING, pickle.SHORT_BINSTRING, pickle.UNICODE)),
-        *((code, _M.push) for code in (pickle.BINUNICODE, pickle.SHORT_BINUNICODE, pickle.BINUNICODE8)),
-        *((code, _M.push) for code in (pickle.BINBYTES, pickle.SHORT_BINBYTES, pickle.BINBYTES8, pickle.BYTEARRAY8)),
-        *((code, _M.get) for code in (pickle.GET, pickle.BINGET, pickle.LONG_BINGET)),
-        *((code, _M.put) for code in (pickle.PUT, pickle.BINPUT, pickle.LONG_BINPUT)),
-        (pickle.MEMOIZE, _M.memoize),
-        *((pickle.EMPTY_TUPLE, lambda machine, _: machine.push(())), (pickle.TUPLE, _M.make_tuple)),
-        *((pickle.TUPLE1, _tuple_of(1)), (pickle.TUPLE2, _tuple_of(2)), (pickle.TUPLE3, _tuple_of(3))),
-        *((pickle.EMPTY_LIST, lambda machine, _: machine.create([])), (pickle.LIST, _M.make_list)),
-        *((pickle.EMPTY_DICT, lambda machine, _: machine.create({})), (pickle.DICT, _M.make_dict)),
-        *((pickle.EMPTY_SET, lambda machine, _: machine.create(set())), (pickle.FROZENSET, _M.make_frozenset)),
-        *((pickle.APPEND, _M.append), (pickle.APPENDS, _M.appends), (pickle.ADDITEMS, _M.additems)),
-        *((pickle.SETITEM, _M.setitem), (pickle.SETITEMS, _M.setitems)),
-        *(
-            (pickle.GLOBAL, _M.global_name),
-            (pickle.STACK_GLOBAL, _M.stack_global),
-            (pickle.BINPERSID, _M.persistent_id),
-        ),
-        *((pickle.REDUCE, _M.reduce), (pickle.NEWOBJ, _M.newobj), (pickle.NEWOBJ_EX, _M.newobj_ex)),
-        (pickle.BUILD, _M.build),
-    )
-}

@@ -53,6 +53,7 @@ def read_operations(buffer: Buffer, start: int, limits: Limits) -> Iterator[tupl
         if position < frame_end and (after > frame_end or code == _FRAME):
             raise malformed("an operation crosses the end of its frame", code, position)
         if code == _FRAME:
+            assert argument is not None
             if argument > end - after:
                 raise malformed(f"a frame of {argument:,} bytes, {end - after:,} are left", code, position)
             frame_end = after + argument
@@ -142,7 +143,7 @@ def _python2_text(raw: bytes) -> str:
 def _quoted(line: bytes) -> str:
     if len(line) < 2 or line[:1] not in (b"'", b'"') or line[:1] != line[-1:]:
         raise ValueError("its string is not quoted")
-    return _python2_text(codecs.escape_decode(line[1:-1])[0])  # type: ignore[attr-defined]  # not in typeshed
+    return _python2_text(codecs.escape_decode(line[1:-1])[0])
 
 
 def _raw_unicode(line: bytes) -> str:

@@ -22,7 +22,7 @@ class _Written:
 
 
 class ZipWriter:
-    """An archive being written to `stream`: records in order, then `close`. Dates are zero: same content, same bytes."""
+    """An archive being written to `stream`: records, then `close`. Dates are zero: same content, same bytes."""
 
     def __init__(self, stream: BinaryIO) -> None:
         self._stream = stream

@@ -148,7 +148,7 @@ def _call(node: Any) -> Global | None:
 
 
 def _dense(rebuild: Any, args: tuple[Any, ...]) -> StoredTensor | None:
-    """The arguments of `_rebuild_tensor`, `_v2` (and requires_grad, hooks, metadata) or `_v3` (dtype before metadata)."""
+    """Arguments of `_rebuild_tensor`, `_v2` (and requires_grad, hooks, metadata) or `_v3` (dtype before metadata)."""
     counts = {REBUILD_TENSOR: (4,), REBUILD_TENSOR_V2: (6, 7), REBUILD_TENSOR_V3: (7, 8)}
     if not isinstance(rebuild, Global) or rebuild not in _REBUILDS or len(args) not in counts[rebuild]:
         return None
