@@ -107,7 +107,7 @@ class Forge:
         self,
         request: Request,
         *,
-        on_phase: Callable[[Phase], None],
+        on_phase: Callable[[Phase], object],
         unwanted: Callable[[], bool],
         seconds: float,
     ) -> Outcome:
@@ -126,7 +126,7 @@ class Forge:
         return Died(_how(code), out_of_memory=code == -signal.SIGKILL and _out_of_memory_kills() > kills_before)
 
     def _watch(
-        self, channel: Lines, on_phase: Callable[[Phase], None], unwanted: Callable[[], bool], deadline: float
+        self, channel: Lines, on_phase: Callable[[Phase], object], unwanted: Callable[[], bool], deadline: float
     ) -> Outcome | None:
         """Follow the child until it answers or must go; None if it ends without an answer."""
         while True:

@@ -37,7 +37,12 @@ class _Turn:
     def take(self, bench: Bench, job_id: str) -> None:
         with self.busy:
             if not self.closing.is_set():
-                run_job(bench, job_id)
+                try:
+                    run_job(bench, job_id)
+                except Exception:
+                    # Left to end here, the queue would count the job as done. The next worker inherits it.
+                    log.exception("worker.broken job_id=%s", job_id)
+                    os._exit(70)
                 return
         # Claimed while closing: not to be ended, or the queue would count it as done. It goes back with this worker.
         threading.Event().wait()

@@ -14,7 +14,7 @@ from app.errors import AppError, InternalError, JobExpired, OutOfMemory, Problem
 from app.jobs import table
 from app.jobs.job import Job, Output
 from app.report import Report
-from app.sandbox.supervisor import Died, Forge, Interrupted, Overdue, Refused, Succeeded
+from app.sandbox.supervisor import Died, Forge, ForgeBroken, Interrupted, Overdue, Refused, Succeeded
 from app.sandbox.wire import Request
 from app.storage import BlobNotFound, Blobs, output_keys
 
@@ -38,7 +38,10 @@ class Bench:
 
 
 def run_job(bench: Bench, job_id: str) -> None:
-    """Work on a job until it has an answer or is no longer this worker's. Raises nothing but what the database raises."""
+    """Work on a job until it has an answer or is no longer this worker's.
+
+    Raises ForgeBroken and what the database raises: the job is then still claimed.
+    """
     while (job := table.claim_job(bench.engine, job_id, bench.worker)) is not None:
         _log("job.claimed", job, attempt=job.attempt)
         directory = bench.work_dir / bench.worker / f"{job.id}-{job.attempt}"
@@ -46,11 +49,11 @@ def run_job(bench: Bench, job_id: str) -> None:
             again = _attempt(bench, job, directory)
         except AppError as error:
             again = _fail(bench, job, Problem.of(error))
+        except (ForgeBroken, sa.exc.SQLAlchemyError):
+            raise
         except Exception:
             log.exception("job.broken job_id=%s", job.id)
-            unknown = InternalError(
-                "The worker failed at this job.", remedy="Try again; the operator finds it in the log."
-            )
+            unknown = InternalError("The worker failed at this job.", remedy="Try again; its log says more.")
             again = _fail(bench, job, Problem.of(unknown))
         finally:
             shutil.rmtree(directory, ignore_errors=True)

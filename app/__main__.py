@@ -1,0 +1,101 @@
+"""The command line: `fusebox serve | api | worker | fuse | inspect`.
+
+Imports of a role stand inside its command: `serve` and `api` must run where torch is not installed, and start at once.
+"""
+
+import logging
+import sys
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+
+from app.settings import InvalidSettings, Settings, read_settings
+
+cli = typer.Typer(
+    name="fusebox",
+    help="Makes trained neural networks lighter and faster without changing what they compute.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+Host = Annotated[str | None, typer.Option(help="Address to listen on. [default: 127.0.0.1]")]
+Port = Annotated[int | None, typer.Option(help="Port to listen on; 0 takes a free one. [default: 8000]")]
+DataDir = Annotated[Path | None, typer.Option(help="Where database and files lie. [default: ./data]")]
+
+
+@cli.command()
+def serve(host: Host = None, port: Port = None, data_dir: DataDir = None) -> None:
+    """Run the API and one worker; all state lies in the data directory."""
+    from app.commands.serve import serve as run
+
+    settings = _settings(host=host, port=port, data_dir=data_dir)
+    _log()
+    raise typer.Exit(run(settings))
+
+
+@cli.command()
+def api(host: Host = None, port: Port = None, data_dir: DataDir = None) -> None:
+    """Run the API alone."""
+    from app.commands.api import run_api
+
+    settings = _settings(host=host, port=port, data_dir=data_dir)
+    _log()
+    run_api(settings)
+
+
+@cli.command()
+def worker(data_dir: DataDir = None) -> None:
+    """Run a worker alone."""
+    from app.worker.main import run_worker
+
+    settings = _settings(data_dir=data_dir)
+    _log()
+    run_worker(settings)
+
+
+@cli.command()
+def fuse(
+    source: Annotated[Path, typer.Argument(metavar="IN", help="The checkpoint.")],
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="OUT", help="Where the fused file goes.")],
+    report: Annotated[Path | None, typer.Option(metavar="R.json", help="Where the report goes.")] = None,
+    max_error: Annotated[float | None, typer.Option(help="Largest relative native error to accept.")] = None,
+    dtype: Annotated[Literal["keep", "float32"], typer.Option(help="Dtype of fused weights.")] = "keep",
+    strict: Annotated[bool, typer.Option("--strict", help="Refuse replacements with an assumed data flow.")] = False,
+    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:N. [default: auto]")] = None,
+) -> None:
+    """Fuse a checkpoint here, without a server."""
+    settings = _settings(device=device)
+    from app.commands.local import fuse_file
+
+    options = {"max_error": max_error, "dtype": dtype, "strict": strict}
+    raise typer.Exit(fuse_file(source, output, report, options, settings))
+
+
+@cli.command()
+def inspect(source: Annotated[Path, typer.Argument(metavar="IN", help="The checkpoint.")]) -> None:
+    """Say what is in a checkpoint, as JSON, without fusing it."""
+    from app.commands.local import inspect_file
+
+    raise typer.Exit(inspect_file(source))
+
+
+def main() -> None:
+    cli()
+
+
+def _settings(**given: Any) -> Settings:
+    try:
+        return read_settings(**given)
+    except InvalidSettings as error:
+        typer.echo(f"fusebox: {error}", err=True)
+        raise typer.Exit(2) from None
+
+
+def _log() -> None:
+    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,89 @@
+"""POST /fuse: take an upload, accept the job, and answer with the job or, if the caller waits, with the fused file."""
+
+import secrets
+from typing import Any
+
+import anyio
+from fastapi import APIRouter, Request
+from starlette.responses import Response
+
+from app.api.deps import BaseUrl, Service, ServiceDep
+from app.api.jobs import answer_job, answer_model
+from app.api.multipart import read_boundary
+from app.api.problems import answer_problem, documented
+from app.api.schemas import JobView, job_path
+from app.api.uploads import Limits, Receiver
+from app.api.waiting import WaitDep, job_or_404, wait_for
+from app.errors import AppError, InvalidOption, Problem
+from app.jobs.job import Input
+from app.jobs.table import insert_job
+from app.options import FuseOptions
+from app.storage import input_key
+
+router = APIRouter(tags=["fuse"])
+
+_WAITED: dict[int | str, dict[str, Any]] = {
+    200: {"description": "The fused file, where `wait` is given.", "content": {"application/octet-stream": {}}}
+}
+
+
+def _form() -> dict[str, object]:
+    """The form for OpenAPI: the options' own schema and the file."""
+    options = FuseOptions.model_json_schema()["properties"]
+    file = {"type": "string", "format": "binary", "description": "The checkpoint, as training wrote it."}
+    schema = {"type": "object", "required": ["model"], "properties": {"model": file, **options}}
+    return {"requestBody": {"required": True, "content": {"multipart/form-data": {"schema": schema}}}}
+
+
+@router.post(
+    "/fuse",
+    status_code=202,
+    response_model=JobView,
+    openapi_extra=_form(),
+    responses=_WAITED | documented(410, 413, 415, 422, 500, 507),
+)
+async def fuse(request: Request, service: ServiceDep, base_url: BaseUrl, wait: WaitDep) -> Response:
+    """Fuse a checkpoint. After a 202 the job is not lost, whatever crashes."""
+    try:
+        job_id = await _accept(service, request)
+    except AppError as error:
+        # What is left of the body is not read, so the connection can't be used again.
+        return answer_problem(Problem.of(error), request.url.path, close=True)
+    job = await wait_for(service, job_id, wait, request) if wait.seconds else await job_or_404(service, job_id)
+    location = {"Location": job_path(job_id)}
+    if wait.seconds and job.finished:
+        return await answer_model(service, job, request, wait.headers | location)
+    return answer_job(job, base_url, 202, wait.headers | location)
+
+
+async def _accept(service: Service, request: Request) -> str:
+    """Store the upload and queue the job. Raises AppError; a caller who leaves halfway leaves nothing behind."""
+    unknown = [name for name in request.query_params if name != "wait"]
+    if unknown:
+        raise InvalidOption(
+            f"There is no query parameter {unknown[0][:100]!r}.",
+            remedy="Only wait goes into the query; options are form fields: -F max_error=1e-3",
+        )
+    boundary = read_boundary(request.headers.get("content-type", ""))
+    limits = Limits(service.max_upload_bytes, service.min_free_bytes)
+    limits.check_declared(_content_length(request), await anyio.to_thread.run_sync(service.blobs.free_bytes))
+    job_id = secrets.token_hex(16)
+    async with Receiver(service.blobs, input_key(job_id), limits) as receiver:
+        source, options = await receiver.receive(request.stream(), boundary)
+        # Shielded: a caller who leaves now must not separate the row from its blob.
+        with anyio.CancelScope(shield=True):
+            await anyio.to_thread.run_sync(_enqueue, service, job_id, source, options)
+            receiver.keep()
+    return job_id
+
+
+def _enqueue(service: Service, job_id: str, source: Input, options: FuseOptions) -> None:
+    """Job row and queue entry, both or neither."""
+    with service.engine.begin() as connection:
+        sequence = insert_job(connection, job_id, options, source)
+        service.queue.enqueue(connection, job_id, sequence)
+
+
+def _content_length(request: Request) -> int | None:
+    declared = request.headers.get("content-length", "")
+    return int(declared) if declared.isdecimal() and len(declared) < 20 else None

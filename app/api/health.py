@@ -1,0 +1,69 @@
+"""Whether the process lives, whether the service can do its work, and how to use it."""
+
+from collections.abc import Callable
+
+import anyio
+import sqlalchemy as sa
+from fastapi import APIRouter
+from starlette.responses import JSONResponse, PlainTextResponse, Response
+
+from app.api.deps import BaseUrl, Service, ServiceDep
+from app.api.schemas import Health
+from app.jobs.liveness import has_live_worker
+
+router = APIRouter()
+
+
+@router.get("/livez", tags=["health"], response_class=PlainTextResponse)
+async def livez() -> str:
+    """The process answers."""
+    return "ok\n"
+
+
+@router.get("/readyz", tags=["health"], response_model=Health, responses={503: {"model": Health}})
+async def readyz(service: ServiceDep) -> Response:
+    """Database, blob store and at least one worker are there."""
+    checks = await anyio.to_thread.run_sync(_check, service)
+    ready = all(result == "ok" for result in checks.values())
+    health = Health(ready=ready, checks=checks)
+    return JSONResponse(health.model_dump(), 200 if ready else 503, headers={"Cache-Control": "no-store"})
+
+
+@router.get("/", include_in_schema=False)
+async def usage(base_url: BaseUrl) -> PlainTextResponse:
+    return PlainTextResponse(
+        "Fusebox makes trained networks lighter without changing what they compute.\n\n"
+        f"  curl --fail-with-body -OJ -F model=@yolov7.pt '{base_url}/fuse?wait=120'\n\n"
+        f"API: {base_url}/openapi.json\n"
+    )
+
+
+def _check(service: Service) -> dict[str, str]:
+    return {
+        "database": _result(lambda: _select_one(service.engine)),
+        "blobs": _result(service.blobs.check),
+        "worker": _result(lambda: _need_worker(service)),
+    }
+
+
+def _result(check: Callable[[], None]) -> str:
+    try:
+        check()
+    except Exception as error:
+        # The kind only: texts of drivers hold host names and paths.
+        return f"failed: {type(error).__name__}"
+    return "ok"
+
+
+def _select_one(engine: sa.Engine) -> None:
+    with engine.connect() as connection:
+        connection.execute(sa.select(1))
+
+
+def _need_worker(service: Service) -> None:
+    if not has_live_worker(service.engine, service.dead_after_seconds):
+        raise NoLiveWorker
+
+
+class NoLiveWorker(Exception):
+    """No worker has been heard of lately."""

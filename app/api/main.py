@@ -1,0 +1,69 @@
+"""The composition root of the API process. It must start without torch: images of the API hold none."""
+
+from importlib.metadata import PackageNotFoundError, version
+
+from fastapi import FastAPI
+
+from app.api import fuse, health, jobs
+from app.api.deps import Service
+from app.api.problems import install_problems
+from app.api.schemas import ProblemDocument
+from app.jobs.database import open_database
+from app.jobs.queue import JobQueue, prepare_queue
+from app.jobs.table import create_tables
+from app.settings import Settings
+from app.storage import open_blobs
+
+
+def build_api(service: Service) -> FastAPI:
+    """The API over its tools."""
+    api = FastAPI(
+        title="Fusebox",
+        version=_version(),
+        description="Makes trained neural networks lighter and faster without changing what they compute.",
+        docs_url=None,  # Both would load scripts from elsewhere.
+        redoc_url=None,
+        redirect_slashes=False,
+    )
+    api.state.service = service
+    for part in (fuse, jobs, health):
+        api.include_router(part.router)
+    install_problems(api)
+    _describe_problems(api)
+    return api
+
+
+def open_service(settings: Settings) -> Service:
+    """Connect to database, queue and blobs, creating what is missing."""
+    engine = open_database(settings.database)
+    prepare_queue(settings.database)
+    create_tables(engine)
+    return Service(
+        engine=engine,
+        queue=JobQueue(engine),
+        blobs=open_blobs(settings.blobs),
+        max_upload_bytes=settings.max_upload_bytes,
+        min_free_bytes=settings.min_free_bytes,
+        max_wait_seconds=settings.max_wait_seconds,
+        dead_after_seconds=settings.dead_after_seconds,
+    )
+
+
+def _version() -> str:
+    try:
+        return version("fusebox")
+    except PackageNotFoundError:  # A checkout that was never installed.
+        return "0"
+
+
+def _describe_problems(api: FastAPI) -> None:
+    """Put the problem document into the components that the routes refer to."""
+    generate = api.openapi
+
+    def openapi() -> dict[str, object]:
+        document = generate()
+        schemas = document.setdefault("components", {}).setdefault("schemas", {})
+        schemas["ProblemDocument"] = ProblemDocument.model_json_schema()
+        return document
+
+    api.openapi = openapi  # type: ignore[method-assign]  # FastAPI documents this way of changing its document

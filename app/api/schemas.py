@@ -1,0 +1,129 @@
+"""What the API says about a job: the row as callers see it, with links and the next command."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from app.jobs.job import Job, Phase, State
+from app.options import FuseOptions
+
+
+class _View(BaseModel):
+    model_config = ConfigDict(frozen=True)
+
+
+class ProblemDocument(_View):
+    """An RFC 9457 problem. Further members depend on the code."""
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+
+    type: str = Field(description="URI of the kind of problem; its last part is the code.")
+    title: str
+    status: int
+    detail: str
+    code: str = Field(description="Stable name of the kind of problem, to be used in programs.")
+    remedy: str = Field(description="What to do about it; may be empty.")
+    instance: str = Field(description="The request, or the job, that it is about.")
+
+
+class FileView(_View):
+    filename: str
+    bytes: int
+    sha256: str
+
+
+class Links(_View):
+    self: str
+    model: str
+    report: str
+
+
+class JobView(_View):
+    """A job as its caller sees it."""
+
+    id: str
+    state: State
+    phase: Phase | None = Field(description="What is being done while the job runs, or where it failed.")
+    created_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+    attempts: int = Field(description="How often work on the job was begun.")
+    options: FuseOptions
+    input: FileView
+    output: FileView | None
+    problem: ProblemDocument | None = Field(description="Why the job failed.")
+    links: Links
+    next: str = Field(description="The command to run next.")
+
+
+class Health(_View):
+    ready: bool
+    checks: dict[str, str]
+
+
+def problem_document(
+    *, code: str, status: int, title: str, detail: str, remedy: str, instance: str, facts: dict[str, Any]
+) -> ProblemDocument:
+    own = {"type", "title", "status", "detail", "code", "remedy", "instance"}
+    return ProblemDocument(
+        type=f"urn:fusebox:problem:{code}",
+        title=title,
+        status=status,
+        detail=detail,
+        code=code,
+        remedy=remedy,
+        instance=instance,
+        **{name: value for name, value in facts.items() if name not in own},
+    )
+
+
+def job_path(job_id: str, part: str = "") -> str:
+    return f"/v1/jobs/{job_id}{part}"
+
+
+def view_job(job: Job, base_url: str) -> JobView:
+    path = job_path(job.id)
+    return JobView(
+        id=job.id,
+        state=job.state,
+        phase=job.phase,
+        created_at=_time(job.created_at),
+        started_at=None if job.started_at is None else _time(job.started_at),
+        finished_at=None if job.finished_at is None else _time(job.finished_at),
+        attempts=job.attempt,
+        options=job.options,
+        input=FileView(filename=job.input.filename, bytes=job.input.bytes, sha256=job.input.sha256),
+        output=job.output and FileView(filename=job.output.filename, bytes=job.output.bytes, sha256=job.output.sha256),
+        problem=job.problem
+        and problem_document(
+            code=job.problem.code,
+            status=job.problem.status,
+            title=job.problem.title,
+            detail=job.problem.detail,
+            remedy=job.problem.remedy,
+            instance=path,
+            facts=job.problem.facts,
+        ),
+        links=Links(self=path, model=job_path(job.id, "/model"), report=job_path(job.id, "/report")),
+        next=_next_command(job, base_url),
+    )
+
+
+def _next_command(job: Job, base_url: str) -> str:
+    """Quoted for a shell: `?` is a wildcard there."""
+    match job.state:
+        case "queued" | "running":
+            return f"curl --fail-with-body -OJ '{base_url}{job_path(job.id, '/model')}?wait=120'"
+        case "succeeded":
+            return f"curl --fail-with-body -OJ '{base_url}{job_path(job.id, '/model')}'"
+        case _:
+            return f"curl --fail-with-body -OJ -F model=@{_shell_quoted(job.input.filename)} '{base_url}/fuse?wait=120'"
+
+
+def _shell_quoted(filename: str) -> str:
+    return "'" + filename.replace("'", "'\\''") + "'"
+
+
+def _time(seconds: float) -> datetime:
+    return datetime.fromtimestamp(seconds, UTC)

@@ -1,0 +1,79 @@
+"""Holding a request until a job is finished: `?wait=N` and `Prefer: wait=N` (RFC 7240)."""
+
+import math
+import re
+from dataclasses import dataclass
+from typing import Annotated
+
+import anyio
+from fastapi import Depends, Query, Request
+
+from app.api.deps import Service, ServiceDep
+from app.errors import InvalidOption, JobNotFound
+from app.jobs.job import Job
+from app.jobs.table import read_job
+
+_PREFERENCE = re.compile(r"(?:^|[,\s])wait\s*=\s*\"?(\d{1,9})\"?\s*(?:$|[,;])", re.IGNORECASE)
+_FIRST_LOOK, _SLOWEST_LOOK = 0.05, 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """How long the caller would wait, at most; `applied` is the preference to confirm, if it came as one."""
+
+    seconds: float
+    applied: str | None
+
+    @property
+    def headers(self) -> dict[str, str]:
+        return {"Preference-Applied": self.applied} if self.applied else {}
+
+
+def _wait(
+    request: Request,
+    service: ServiceDep,
+    wait: Annotated[
+        str | None, Query(description="Seconds to wait for the job to finish.", json_schema_extra={"type": "number"})
+    ] = None,
+) -> Wait:
+    """Raises InvalidOption for a `wait` that is no time; a preference that is none is ignored, as RFC 7240 asks."""
+    if wait is not None:
+        return Wait(min(_seconds(wait), service.max_wait_seconds), None)
+    preferred = _PREFERENCE.search(request.headers.get("prefer", ""))
+    if preferred is None:
+        return Wait(0.0, None)
+    seconds = min(float(preferred[1]), service.max_wait_seconds)
+    return Wait(seconds, f"wait={seconds:g}")
+
+
+WaitDep = Annotated[Wait, Depends(_wait)]
+
+
+async def job_or_404(service: Service, job_id: str) -> Job:
+    job = await anyio.to_thread.run_sync(read_job, service.engine, job_id[:200])
+    if job is None:
+        raise JobNotFound(f"There is no job {job_id[:100]!r}.", remedy="Check the id; old jobs are forgotten in time.")
+    return job
+
+
+async def wait_for(service: Service, job_id: str, wait: Wait, request: Request) -> Job:
+    """The job, as soon as it is finished or the time is up or the caller has gone. Raises JobNotFound."""
+    end = anyio.current_time() + wait.seconds
+    pause = _FIRST_LOOK
+    while True:
+        job = await job_or_404(service, job_id)
+        left = end - anyio.current_time()
+        if job.finished or left <= 0 or await request.is_disconnected():
+            return job
+        await anyio.sleep(min(pause, left))
+        pause = min(pause * 1.3, _SLOWEST_LOOK)
+
+
+def _seconds(given: str) -> float:
+    try:
+        seconds = float(given)
+    except ValueError:
+        seconds = math.nan
+    if not 0 <= seconds < math.inf:
+        raise InvalidOption(f"wait is {given[:100]!r}.", remedy="Give a number of seconds: ?wait=120")
+    return seconds

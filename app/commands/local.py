@@ -1,0 +1,122 @@
+"""`fusebox fuse` and `fusebox inspect`: the engine in this process, without server, queue or child."""
+
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+from rich.console import Console
+from rich.table import Table
+
+from app.engine import fuse_checkpoint, inspect_checkpoint
+from app.errors import AppError, InvalidOption
+from app.options import FuseOptions
+from app.report import Report
+from app.sandbox.child import choose_device
+from app.settings import Settings
+
+_words = Console(stderr=True, highlight=False)
+
+
+def fuse_file(source: Path, output: Path, report_path: Path | None, given: dict[str, Any], settings: Settings) -> int:
+    """Write the fused file, and the report where one is wanted; the exit code. Nothing is written on failure."""
+    try:
+        _check_paths(source, output, report_path)
+        report = _fuse_atomically(source, output, report_path, _options(given), choose_device(settings.device))
+    except AppError as error:
+        return _complain(error)
+    _words.print(_summary(report))
+    for note in report.notes:
+        _words.print(f"note: {note}", markup=False)
+    _words.print(f"{output}  {report.output.bytes:,} bytes", markup=False)
+    return 0
+
+
+def inspect_file(source: Path) -> int:
+    """Print what is in the file as JSON; the exit code."""
+    try:
+        _need_file(source)
+        inspection = inspect_checkpoint(source, filename=source.name)
+    except AppError as error:
+        return _complain(error)
+    print(inspection.model_dump_json(indent=2))
+    return 0
+
+
+def _fuse_atomically(source: Path, output: Path, report_path: Path | None, options: FuseOptions, device: str) -> Report:
+    """Work beside the output and rename at the end: a crash leaves no half a model under its name."""
+    with tempfile.TemporaryDirectory(dir=output.absolute().parent, prefix=".fusebox-") as scratch:
+        written = Path(scratch) / "output"
+        with _words.status("reading") as status:
+            report = fuse_checkpoint(
+                source, written, options, filename=source.name, device=device, progress=status.update
+            )
+        with written.open("rb") as file:
+            os.fsync(file.fileno())
+        if report_path is not None:
+            # First: a model without its report is worse than a report without its model.
+            report_path.write_text(report.model_dump_json(indent=2) + "\n", encoding="utf-8")
+        written.replace(output)
+    return report
+
+
+def _check_paths(source: Path, output: Path, report_path: Path | None) -> None:
+    _need_file(source)
+    for path, name in ((output, "OUT"), (report_path, "the report")):
+        if path is None:
+            continue
+        if path.exists() and path.samefile(source):
+            raise InvalidOption(f"{path} is the input.", remedy=f"Write {name} to another path.")
+        if path.is_dir() or not path.absolute().parent.is_dir():
+            raise InvalidOption(f"{path} can't be written: no such directory.", remedy="Create the directory first.")
+    if report_path is not None and report_path.absolute() == output.absolute():
+        raise InvalidOption(f"{output} can't be both model and report.", remedy="Give two paths.")
+
+
+def _need_file(source: Path) -> None:
+    if not source.is_file():
+        raise InvalidOption(f"{source} is no file.", remedy="Check the path.")
+    if not os.access(source, os.R_OK):
+        raise InvalidOption(f"{source} may not be read.", remedy="Check its permissions.")
+
+
+def _options(given: dict[str, Any]) -> FuseOptions:
+    try:
+        return FuseOptions.model_validate(given)
+    except ValidationError as error:
+        wrong = error.errors()[0]
+        option = "--" + "-".join(str(part) for part in wrong["loc"]).replace("_", "-")
+        raise InvalidOption(
+            f"{option} is {wrong['input']}: {wrong['msg']}.", remedy="See fusebox fuse --help."
+        ) from None
+
+
+def _complain(error: AppError) -> int:
+    _words.print(f"{error.code}: {error.detail}", markup=False)
+    if error.remedy:
+        _words.print(error.remedy, markup=False)
+    return 1
+
+
+def _summary(report: Report) -> Table:
+    figures, moved = report.summary, report.equivalence
+    table = Table(title=f"{report.input.filename}: {report.input.detected.family or report.input.format}")
+    for heading in ("", "before", "after"):
+        table.add_column(heading, justify="left" if not heading else "right")
+    table.add_row("parameters", f"{figures.parameters_before:,}", f"{figures.parameters_after:,}")
+    table.add_row("batch norms", f"{figures.batch_norms_before:,}", f"{figures.batch_norms_after:,}")
+    table.add_row("convolutions", f"{figures.convolutions_before:,}", f"{figures.convolutions_after:,}")
+    table.add_row("file, bytes", f"{report.input.bytes:,}", f"{report.output.bytes:,}")
+    table.add_section()
+    table.add_row("layers replaced", "", f"{figures.layers_replaced:,}")
+    table.add_row("layers refused", "", f"{figures.layers_refused:,}")
+    table.add_row("layers removed", "", f"{figures.layers_removed:,}")
+    if moved is not None:
+        table.add_section()
+        table.add_row("identity error", "", f"{moved.identity.relative:.1e}")
+        table.add_row("stored error (noise)", f"({moved.stored.noise:.1e})", f"{moved.stored.relative:.1e}")
+        table.add_row(
+            f"{moved.native.dtype} error (noise)", f"({moved.native.noise:.1e})", f"{moved.native.relative:.1e}"
+        )
+    return table

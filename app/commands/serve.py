@@ -1,0 +1,96 @@
+"""`fusebox serve`: the API and one worker as child processes, each started again when it dies."""
+
+import logging
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from dataclasses import dataclass, field
+
+from app.sandbox.confine import die_with_parent
+from app.settings import Settings, as_environment
+
+_SHORTEST_PAUSE, _LONGEST_PAUSE = 0.2, 10.0
+# A process that ran so long was well: its next death is answered without a pause.
+_WELL_SECONDS = 30.0
+_STOP_SECONDS = 15.0
+
+log = logging.getLogger("fusebox.serve")
+
+
+@dataclass(slots=True)
+class _Role:
+    """One child process and the pause before it is started again."""
+
+    name: str
+    environment: dict[str, str]
+    process: subprocess.Popen[bytes] | None = None
+    started: float = 0.0
+    pause: float = _SHORTEST_PAUSE
+    due: float = field(default=0.0)
+
+    def start(self) -> None:
+        parent = os.getpid()
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "app", self.name],
+            env=self.environment,
+            start_new_session=True,  # Ctrl-C reaches this process alone, which then stops the others in order.
+            preexec_fn=lambda: die_with_parent(parent),
+        )
+        self.started = time.monotonic()
+        log.info("serve.started role=%s pid=%d", self.name, self.process.pid)
+
+    def look_after(self) -> None:
+        """Start the process if there is none and its pause is over."""
+        now = time.monotonic()
+        if self.process is not None and (code := self.process.poll()) is not None:
+            if now - self.started > _WELL_SECONDS:
+                self.pause = _SHORTEST_PAUSE
+            self.process, self.due = None, now + self.pause
+            log.warning("serve.died role=%s code=%d again_in=%.1f", self.name, code, self.pause)
+            self.pause = min(self.pause * 2, _LONGEST_PAUSE)
+        if self.process is None and now >= self.due:
+            self.start()
+
+    def stop(self, deadline: float) -> None:
+        if self.process is None:
+            return
+        try:
+            self.process.wait(max(0.0, deadline - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            log.warning("serve.killed role=%s", self.name)
+            self.process.kill()
+            self.process.wait()
+
+
+def serve(settings: Settings) -> int:
+    """Supervise until SIGTERM or SIGINT; the exit code."""
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda _number, _frame: stop.set())
+    settings.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+    port = settings.port or _free_port(settings.host)
+    environment = os.environ | as_environment(settings.model_copy(update={"port": port}))
+    roles = [_Role("api", environment), _Role("worker", environment)]
+    log.info("serve.listening url=http://%s:%d data_dir=%s", settings.host, port, settings.data_dir)
+    while not stop.is_set():
+        for role in roles:
+            role.look_after()
+        stop.wait(0.1)
+    for role in roles:
+        if role.process is not None:
+            role.process.terminate()
+    deadline = time.monotonic() + settings.drain_seconds + _STOP_SECONDS
+    for role in roles:
+        role.stop(deadline)
+    return 0
+
+
+def _free_port(host: str) -> int:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family) as probe:
+        probe.bind((host, 0))
+        return int(probe.getsockname()[1])
