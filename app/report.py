@@ -1,10 +1,18 @@
 """The report of a fuse job: what was replaced, refused and removed, what it saved, how far the outputs moved."""
 
+from pathlib import PurePath
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 SCHEMA_VERSION = "1.0"
+
+
+def fused_filename(filename: str) -> str:
+    """`yolov7.pt` -> `yolov7.fused.pt`; only the last component counts."""
+    name = PurePath(filename.replace("\\", "/")).name or "model"
+    stem, dot, suffix = name.rpartition(".")
+    return f"{stem}.fused.{suffix}" if dot and stem else f"{name}.fused"
 
 
 class _Part(BaseModel):

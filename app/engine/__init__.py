@@ -1,0 +1,1 @@
+"""The engine: a checkpoint in, a fused checkpoint and its report out. Nothing of HTTP, queue, storage or settings."""

@@ -14,28 +14,32 @@ _CONV = (None, F.conv1d, F.conv2d, F.conv3d)
 _CONV_TRANSPOSED = (None, F.conv_transpose1d, F.conv_transpose2d, F.conv_transpose3d)
 _AVG_POOL = (None, F.avg_pool1d, F.avg_pool2d, F.avg_pool3d)
 
-Step = Callable[[Node, list[Tensor]], Tensor]
+Read = Callable[[Const], Tensor]
 
 
-def run(graph: Graph, inputs: Sequence[Tensor], dtype: torch.dtype, device: str = "cpu") -> Any:
-    """The graph's outputs for these inputs, as the same nest; every operation is done in `dtype`."""
-    return outputs_of(graph, walk(graph, inputs, dtype, device, lambda node, args: evaluate(node, args, dtype, device)))
+def run(
+    graph: Graph, inputs: Sequence[Tensor], dtype: torch.dtype, device: str = "cpu", read: Read | None = None
+) -> Any:
+    """The graph's outputs for these inputs, as the same nest; every operation is done in `dtype`.
 
-
-def walk(
-    graph: Graph, inputs: Sequence[Tensor], dtype: torch.dtype, device: str, step: Step
-) -> Mapping[int, Tensor]:
-    """Run the nodes in order by `step`; a value is forgotten after its last reader. Gives the outputs by `id(value)`."""
+    A value is forgotten after its last reader. `read` gives the constants; by default as they are, in `dtype`.
+    """
+    read = read or reader(dtype, device)
     left = readers(graph)
     values = {id(value): _moved(tensor, dtype, device) for value, tensor in zip(graph.inputs, inputs, strict=True)}
     with torch.no_grad(), exact():
         for node in graph.nodes:
-            values[id(node.output)] = step(node, [values[id(value)] for value in node.inputs])
+            values[id(node.output)] = evaluate(node, [values[id(value)] for value in node.inputs], read)
             for value in node.inputs:
                 left[id(value)] -= 1
                 if left[id(value)] == 0:
                     values.pop(id(value), None)
-    return values
+    return outputs_of(graph, values)
+
+
+def reader(dtype: torch.dtype, device: str) -> Read:
+    """Constants as the file has them, in `dtype`."""
+    return lambda const: const.value(dtype, device)
 
 
 def outputs_of(graph: Graph, values: Mapping[int, Tensor]) -> Any:
@@ -66,25 +70,21 @@ class exact:
         cudnn.allow_tf32, cudnn.benchmark, cudnn.deterministic, matmul.allow_tf32 = self.before
 
 
-def evaluate(node: Node, args: list[Tensor], dtype: torch.dtype, device: str) -> Tensor:
+def evaluate(node: Node, args: list[Tensor], read: Read) -> Tensor:
     """One operation on tensors."""
     operation = node.operation
-
-    def read(const: Const | None) -> Tensor | None:
-        return None if const is None else const.value(dtype, device)
-
     x = args[0] if args else torch.empty(0)
     match operation:
         case ir.Conv():
-            return convolve(x, operation.weight.value(dtype, device), read(operation.bias), operation)
+            return convolve(x, read(operation.weight), _optional(operation.bias, read), operation)
         case ir.Linear():
-            return F.linear(x, operation.weight.value(dtype, device), read(operation.bias))
+            return F.linear(x, read(operation.weight), _optional(operation.bias, read))
         case ir.BatchNorm():
             return _batch_norm(x, operation, read)
         case ir.Scale():
-            return x * _along(operation.factor.value(dtype, device), x, operation.axis)
+            return x * _along(read(operation.factor), x, operation.axis)
         case ir.Shift():
-            return x + _along(operation.offset.value(dtype, device), x, operation.axis)
+            return x + _along(read(operation.offset), x, operation.axis)
         case ir.Add():
             return args[0] + args[1]
         case ir.Concat():
@@ -96,7 +96,7 @@ def evaluate(node: Node, args: list[Tensor], dtype: torch.dtype, device: str) ->
             )
             return pooled
         case ir.Apply():
-            return _apply(operation, args, dtype, device)
+            return _apply(operation, args, read)
 
 
 def convolve(x: Tensor, weight: Tensor, bias: Tensor | None, geometry: Any) -> Tensor:
@@ -124,9 +124,13 @@ def convolve(x: Tensor, weight: Tensor, bias: Tensor | None, geometry: Any) -> T
     return convolved
 
 
-def _batch_norm(x: Tensor, op: ir.BatchNorm, read: Callable[[Const | None], Tensor | None]) -> Tensor:
-    mean, var = read(op.mean), read(op.var)
-    return F.batch_norm(x, mean, var, read(op.weight), read(op.bias), training=mean is None or var is None, eps=op.eps)
+def _optional(const: Const | None, read: Read) -> Tensor | None:
+    return None if const is None else read(const)
+
+
+def _batch_norm(x: Tensor, op: ir.BatchNorm, read: Read) -> Tensor:
+    mean, var, weight, bias = (_optional(const, read) for const in (op.mean, op.var, op.weight, op.bias))
+    return F.batch_norm(x, mean, var, weight, bias, training=mean is None or var is None, eps=op.eps)
 
 
 def _along(factor: Tensor, x: Tensor, axis: int) -> Tensor:
@@ -137,11 +141,11 @@ def _along(factor: Tensor, x: Tensor, axis: int) -> Tensor:
     return factor.reshape(shape)
 
 
-def _apply(operation: ir.Apply, args: list[Tensor], dtype: torch.dtype, device: str) -> Tensor:
+def _apply(operation: ir.Apply, args: list[Tensor], read: Read) -> Tensor:
     def fill(arg: Any) -> Any:
         if isinstance(arg, ir.Slot):
             return args[arg.index]
-        return arg.value(dtype, device) if isinstance(arg, Const) else arg
+        return read(arg) if isinstance(arg, Const) else arg
 
     return operation.function(*map(fill, operation.args), **{k: fill(v) for k, v in operation.kwargs.items()})
 

@@ -6,6 +6,9 @@ from typing import Any
 
 from app.engine.ir.node import MISSING, Global, Object
 from app.engine.ir.tensors import StoredTensor, tensor_of
+from app.errors import TooLarge
+
+MAX_PLACES = 100_000
 
 _ORDERED_DICT = Global("collections", "OrderedDict")
 _RECONSTRUCTORS = {Global("copy_reg", "_reconstructor"), Global("copyreg", "_reconstructor")}
@@ -92,10 +95,17 @@ class Module:
                 yield str(name), Module(node, self.at(str(name)))
 
     def walk(self) -> Iterator["Module"]:
-        """This module and all below, each place once, parents first; a module inside itself is not entered again."""
+        """This module and all below, each place once, parents first; a module inside itself is not entered again.
+
+        Raises TooLarge where modules that share modules unfold into more places than any real model has.
+        """
         stack: list[tuple[Module, tuple[int, ...]]] = [(self, ())]
+        count = 0
         while stack:
             module, above = stack.pop()
+            count += 1
+            if count > MAX_PLACES:
+                raise TooLarge(f"the module tree unfolds into more than {MAX_PLACES:,} modules")
             yield module
             here = (*above, id(module.node))
             inner = [child for _, child in module.children() if id(child.node) not in here]
@@ -153,6 +163,13 @@ class Module:
 
     def replace_child(self, name: str, node: Object | None) -> None:
         self.table("_modules")[name] = node
+
+    def set_class(self, name: Global) -> None:
+        """Make the node an instance of another class; identity, state and hooks stay."""
+        if self.node.how == "reduce":
+            self.node.args = (name, *self.node.args[1:])
+        else:
+            self.node.origin = name
 
     def drop(self, name: str) -> None:
         """Remove an attribute, parameter, buffer or child of that name, as `del module.name` does."""

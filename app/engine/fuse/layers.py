@@ -1,0 +1,85 @@
+"""Fused convolutions as inert torch.nn layers: Conv1d-3d, ConvTranspose1d-3d, Linear."""
+
+from typing import Any
+
+from torch import Tensor
+
+from app.engine.algebra import Geometry, Refusal
+from app.engine.ir.module import Module, module_node
+from app.engine.ir.node import Global, Object
+from app.engine.ir.tensors import parameter
+
+
+def layer_refusal(geometry: Geometry) -> Refusal | None:
+    """Why torch.nn has no layer of this geometry; None if it has."""
+    if any(begin != end for begin, end in geometry.padding):
+        return Refusal("uneven-padding", f"torch.nn has no convolution with padding {geometry.padding}")
+    return None
+
+
+def layer_name(weight_shape: tuple[int, ...], geometry: Geometry) -> str:
+    """What the report calls the layer: `Conv2d(16, 32, 3x3)`."""
+    kernel = weight_shape[2:]
+    channels = (weight_shape[0], weight_shape[1] * geometry.groups) if geometry.transposed else None
+    wide, out = channels or (weight_shape[1] * geometry.groups, weight_shape[0])
+    if geometry.transposed:
+        wide, out = weight_shape[0], weight_shape[1] * geometry.groups
+    if not kernel:
+        return f"Linear({wide}, {out})"
+    parts = [str(wide), str(out), "x".join(map(str, kernel))]
+    parts += [f"stride {geometry.stride[0]}"] if any(s != 1 for s in geometry.stride) else []
+    parts += [f"groups {geometry.groups}"] if geometry.groups != 1 else []
+    return f"{_class_name(len(kernel), geometry)}({', '.join(parts)})"
+
+
+def _class_name(dims: int, geometry: Geometry) -> str:
+    return f"ConvTranspose{dims}d" if geometry.transposed else f"Conv{dims}d"
+
+
+def layer_node(weight: Tensor, bias: Tensor, geometry: Geometry, template: Module | None, training: bool) -> Object:
+    """A new layer with these weights; attributes that a template has and that fusing does not touch are kept."""
+    kernel = tuple(weight.shape[2:])
+    parameters = {"weight": parameter(weight), "bias": parameter(bias)}
+    if not kernel:
+        attributes: dict[str, Any] = {"in_features": weight.shape[1], "out_features": weight.shape[0]}
+        return _node(("torch.nn.modules.linear", "Linear"), attributes, parameters, template, training)
+    attributes = _conv_attributes(weight, kernel, geometry)
+    class_path = ("torch.nn.modules.conv", _class_name(len(kernel), geometry))
+    return _node(class_path, attributes, parameters, template, training)
+
+
+def _conv_attributes(weight: Tensor, kernel: tuple[int, ...], geometry: Geometry) -> dict[str, Any]:
+    wide, out = weight.shape[1] * geometry.groups, weight.shape[0]
+    if geometry.transposed:
+        wide, out = weight.shape[0], weight.shape[1] * geometry.groups
+    padding = tuple(begin for begin, _ in geometry.padding)
+    return {
+        "in_channels": wide,
+        "out_channels": out,
+        "kernel_size": kernel,
+        "stride": geometry.stride,
+        "padding": padding,
+        "dilation": geometry.dilation,
+        "transposed": geometry.transposed,
+        "output_padding": geometry.output_padding or (0,) * len(kernel),
+        "groups": geometry.groups,
+        "padding_mode": geometry.padding_mode,
+        "_reversed_padding_repeated_twice": [side for pad in reversed(padding) for side in (pad, pad)],
+    }
+
+
+def _node(
+    class_path: tuple[str, str], attributes: dict[str, Any], parameters: dict[str, Any], template: Module | None, training: bool
+) -> Object:
+    node = module_node(class_path, training=training, parameters=parameters, attributes=attributes)
+    if template is None or template.class_path != ".".join(class_path):
+        return node
+    state = dict(template.state)
+    state.update(attributes)
+    state["_parameters"] = _like(template.state["_parameters"], {**template.table("_parameters"), **parameters})
+    return Object(Global(*class_path), (), "newobj", state=state)
+
+
+def _like(table: Any, content: dict[Any, Any]) -> Any:
+    """`content` in the kind of table that was there: a dict, or an OrderedDict node."""
+    return content if isinstance(table, dict) else Object(table.origin, table.args, table.how, pairs=content)

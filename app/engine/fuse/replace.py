@@ -1,0 +1,248 @@
+"""From regions to replacements, and from replacements to an edited module tree."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from math import prod
+
+import torch
+from torch import Tensor
+
+from app.engine.algebra import Geometry, Refusal
+from app.engine.forward.family import Family
+from app.engine.forward.trace import Trace
+from app.engine.fuse.layers import layer_name, layer_node, layer_refusal
+from app.engine.fuse.places import InChain, InSlot, called_modules, places
+from app.engine.interpret import affine
+from app.engine.interpret.affine import Cut, Region
+from app.engine.ir import graph as ir
+from app.engine.ir.graph import Node
+from app.engine.ir.module import Module, identity_node
+from app.engine.ir.tensors import StoredTensor
+
+
+@dataclass(frozen=True, slots=True)
+class Replacement:
+    """One convolution with its stored weights, in the place of a region."""
+
+    region: Region
+    path: str  # the block, or the layer that becomes the convolution
+    read_as: str
+    weight: Tensor
+    bias: Tensor
+
+    @property
+    def geometry(self) -> Geometry:
+        core = self.region.pending.core
+        assert core is not None
+        return core.plan.geometry
+
+    @property
+    def before(self) -> tuple[str, ...]:
+        return tuple(_operator(node) for node in self.region.nodes)
+
+    @property
+    def after(self) -> str:
+        return layer_name(tuple(self.weight.shape), self.geometry)
+
+
+@dataclass(frozen=True, slots=True)
+class Fusion:
+    """What is to be replaced in one traced unit, and a reason for what could have been and is not."""
+
+    trace: Trace
+    replacements: tuple[Replacement, ...]
+    cuts: tuple[Cut, ...]
+
+
+def plan_fusion(trace: Trace, root: Module, dtype: torch.dtype | None) -> Fusion:
+    """Find what can be replaced and compute its weights, stored as `dtype` (None: as the convolution's own weight).
+
+    Nothing is edited. A layer whose folded weights its dtype can't hold is left, with the numbers as reason.
+    """
+    where = places(trace, root)
+    reading = affine.read(trace.graph, where)
+    called = called_modules(trace)
+    owners = _weight_owners(root)
+    cuts = dict(reading.cuts)
+    replacements = []
+    for region in _writable(trace, reading.regions, where, called, cuts):
+        outcome = _refusal(region, owners) or _materialised(region, called, dtype)
+        if isinstance(outcome, Refusal):
+            cuts.update({id(node): Cut(node.owner, outcome.code, outcome.reason) for node in _foldable(region)})
+        else:
+            replacements.append(outcome)
+    kept = _whole_blocks(replacements, called, cuts)
+    order = {id(node): number for number, node in enumerate(trace.graph.nodes)}
+    return Fusion(trace, tuple(kept), tuple(cut for _, cut in sorted(cuts.items(), key=lambda pair: order[pair[0]])))
+
+
+def _operator(node: Node) -> str:
+    operation = node.operation
+    if isinstance(operation, ir.Conv):
+        kernel = "x".join(map(str, operation.weight.shape[2:]))
+        return f"{'ConvTranspose' if operation.transposed else 'Conv'} {kernel}"
+    return type(operation).__name__
+
+
+def _foldable(region: Region) -> Iterator[Node]:
+    kinds = (ir.BatchNorm, ir.Scale, ir.Shift)
+    found = [node for node in region.nodes if isinstance(node.operation, kinds)]
+    yield from found or region.nodes[-1:]
+
+
+def _writable(
+    trace: Trace,
+    regions: Sequence[Region],
+    where: Mapping[int, affine.Place],
+    called: Mapping[str, tuple[Module, Family]],
+    cuts: dict[int, Cut],
+) -> Iterator[Region]:
+    """The regions that fill a slot whole, or run along a chain with a convolution in it."""
+    in_slot: dict[InSlot, int] = {}
+    for node in trace.graph.nodes:
+        place = where[id(node)]
+        if isinstance(place, InSlot):
+            in_slot[place] = in_slot.get(place, 0) + 1
+    for region in regions:
+        if isinstance(region.place, InSlot) and in_slot[region.place] != len(region.nodes):
+            reason = f"only a part of the block's slot {region.place.slot!r} is linear"
+            cuts.update({id(n): Cut(n.owner, "slot-not-whole", reason) for n in _foldable(region)})
+        elif isinstance(region.place, InChain) and not _layers(region):
+            cuts.update({id(n): Cut(n.owner, "no-convolution", "no layer to hold it") for n in _foldable(region)})
+        else:
+            yield region
+
+
+def _layers(region: Region) -> list[Node]:
+    """The convolutions of a chain."""
+    return [node for node in region.nodes if isinstance(node.operation, (ir.Conv, ir.Linear))]
+
+
+@dataclass(frozen=True, slots=True)
+class _Span:
+    """The elements of a storage that a parameter covers."""
+
+    owner: str
+    start: int
+    stop: int
+
+
+def _span(owner: str, tensor: StoredTensor) -> _Span:
+    reach = sum((size - 1) * stride for size, stride in zip(tensor.shape, tensor.stride, strict=True))
+    return _Span(owner, tensor.offset, tensor.offset + reach + 1 if tensor.numel else tensor.offset)
+
+
+def _weight_owners(root: Module) -> dict[int, list[_Span]]:
+    """Which parameters and buffers lie in which storage, by `id(storage)`."""
+    owners: dict[int, list[_Span]] = {}
+    for module in root.walk():
+        for name, tensor in module.tensors():
+            owners.setdefault(id(tensor.storage), []).append(_span(module.at(name), tensor))
+    return owners
+
+
+def _refusal(region: Region, owners: Mapping[int, list[_Span]]) -> Refusal | None:
+    """Why a sound region is not replaced: its weights serve elsewhere, or no layer has its geometry."""
+    consts = [const for node in region.nodes for const in node.consts()]
+    inside = {path for const in consts for path in const.paths}
+    for const in consts:
+        for path, tensor in zip(const.paths, const.sources, strict=True):
+            mine = _span(path, tensor)
+            for other in owners.get(id(tensor.storage), ()):
+                if other.owner not in inside and other.start < mine.stop and mine.start < other.stop:
+                    return Refusal("weights-shared", f"{path} is the same memory as {other.owner}")
+    core = region.pending.core
+    assert core is not None
+    return layer_refusal(core.plan.geometry)
+
+
+def _materialised(
+    region: Region, called: Mapping[str, tuple[Module, Family]], dtype: torch.dtype | None
+) -> Replacement | Refusal:
+    stored = next(
+        const.stored_dtype for node in region.nodes for const in node.consts() if const.stored_dtype.is_floating_point
+    )
+    for node in _layers(region):
+        stored = node.operation.weight.stored_dtype  # type: ignore[union-attr]  # _layers gives Conv and Linear
+    target = dtype or stored
+    rounded = region.pending.rounded(target)
+    if isinstance(rounded, Refusal):
+        return rounded
+    place = region.place
+    path = place.path if isinstance(place, InSlot) else _layers(region)[-1].owner
+    return Replacement(region, path, called[path][1].read_as, rounded.weight, rounded.bias)
+
+
+def _whole_blocks(
+    replacements: Sequence[Replacement], called: Mapping[str, tuple[Module, Family]], cuts: dict[int, Cut]
+) -> list[Replacement]:
+    """Drop the replacements of blocks whose deploy form exists only as a whole, where a slot is missing."""
+    filled: dict[str, set[str]] = {}
+    for replacement in replacements:
+        if isinstance(replacement.region.place, InSlot):
+            filled.setdefault(replacement.path, set()).add(replacement.region.place.slot)
+    kept = []
+    for replacement in replacements:
+        module, family = called[replacement.path]
+        form = family.deploy if isinstance(replacement.region.place, InSlot) else None
+        needed = {slot.name for slot in form.slots(module)} if form and form.all_or_nothing else set()
+        if needed <= filled.get(replacement.path, needed):
+            kept.append(replacement)
+            continue
+        reason = "the deploy form needs every part of the block to be fused"
+        cuts.update({id(n): Cut(n.owner, "block-not-whole", reason) for n in _foldable(replacement.region)})
+    return kept
+
+
+def apply(fusion: Fusion, root: Module) -> None:
+    """Edit the tree: each block takes its deploy form, each chain its convolution and identities."""
+    called = called_modules(fusion.trace)
+    by_block: dict[str, dict[str, object]] = {}
+    for replacement in fusion.replacements:
+        place = replacement.region.place
+        if isinstance(place, InSlot):
+            module = called[place.path][0]
+            template = _template(called, replacement)
+            node = layer_node(replacement.weight, replacement.bias, replacement.geometry, template, _training(module))
+            by_block.setdefault(place.path, {})[place.slot] = node
+        else:
+            _write_chain(replacement, root, called)
+    for path, nodes in by_block.items():
+        module, family = called[path]
+        assert family.deploy is not None
+        family.deploy.write(module, nodes)
+
+
+def _training(module: Module) -> bool:
+    return bool(module.attribute("training", False))
+
+
+def _template(called: Mapping[str, tuple[Module, Family]], replacement: Replacement) -> Module | None:
+    """The layer of the training form whose attributes the fused one keeps: the largest convolution of the region."""
+    layers = [node for node in _layers(replacement.region) if node.owner in called and called[node.owner][1].leaf]
+    if not layers:
+        return None
+    largest = max(layers, key=lambda node: prod(node.operation.weight.shape))  # type: ignore[union-attr]
+    return called[largest.owner][0]
+
+
+def _write_chain(replacement: Replacement, root: Module, called: Mapping[str, tuple[Module, Family]]) -> None:
+    """The last convolution of the chain holds the weights (code may look at `conv.weight`), the others do nothing."""
+    for path in dict.fromkeys(node.owner for node in replacement.region.nodes):
+        module = called[path][0]
+        if path == replacement.path:
+            node = layer_node(replacement.weight, replacement.bias, replacement.geometry, module, _training(module))
+        else:
+            node = identity_node(_training(module))
+        _put(root, path, node)
+
+
+def _put(root: Module, path: str, node: object) -> None:
+    *above, name = path.split(".")
+    parent: Module | None = root
+    for part in above:
+        assert parent is not None
+        parent = parent.child(part)
+    assert parent is not None
+    parent.table("_modules")[name] = node
+

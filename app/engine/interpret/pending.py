@@ -1,0 +1,247 @@
+"""What the affine reading knows of a value: how it follows from its ancestor, priced by shapes, computed on demand.
+
+Nothing here is materialised before `convolution()` or `rounded()` is called.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from math import prod
+
+import torch
+from torch import Tensor
+
+from app.engine import algebra
+from app.engine.algebra import Affine, ConvMap, Geometry, Plan, Refusal, Rounded
+from app.engine.ir import graph as ir
+from app.engine.ir.graph import Const, Node, Value
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What a stretch of operators costs: operators, parameters and buffers, multiply-adds at the traced shape."""
+
+    operators: int
+    parameters: int
+    multiply_adds: int
+
+    def __add__(self, other: "Cost") -> "Cost":
+        return Cost(
+            self.operators + other.operators,
+            self.parameters + other.parameters,
+            self.multiply_adds + other.multiply_adds,
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Core:
+    """A convolution to be: its plan is known, its numbers are computed by `build`.
+
+    `plain` is the node whose weight is the core's weight as it is stored, where there is such a node. `parts` are
+    the values below, at which the stretch can be cut again, with what stands above the cut.
+    """
+
+    plan: Plan
+    build: Callable[[], ConvMap]
+    plain: Node | None = None
+    parts: "tuple[Pending, ...]" = ()
+    last: Node | None = None  # the operation that joined the parts
+
+
+@dataclass(frozen=True, eq=False)
+class Pending:
+    """A value as `after(core(ancestor))`; without a core it is the ancestor scaled and shifted, or the ancestor itself."""
+
+    ancestor: Value
+    value: Value
+    axis: int  # the channel dimension
+    core: Core | None = None
+    after: Affine | None = None
+    nodes: tuple[Node, ...] = ()
+
+    @property
+    def is_ancestor(self) -> bool:
+        return not self.nodes
+
+    @cached_property
+    def cost(self) -> Cost:
+        """What the nodes cost as they are."""
+        return sum((node_cost(node) for node in self.nodes), Cost(0, 0, 0))
+
+    @cached_property
+    def fused_cost(self) -> Cost:
+        """What one convolution with bias in their place would cost."""
+        assert self.core is not None
+        plan = self.core.plan
+        weights = prod(plan.weight_shape)
+        maps = self.ancestor.shape if plan.geometry.transposed else self.value.shape
+        return Cost(1, weights + self.value.shape[self.axis], weights * _positions(maps, self.axis))
+
+    def convolution(self) -> ConvMap:
+        """The whole stretch as one convolution, in float64."""
+        core = self.core.build() if self.core else self._identity()
+        return core if self.after is None else algebra.fold_affine(core, self.after)
+
+    def _identity(self) -> ConvMap:
+        channels = self.value.shape[self.axis]
+        return algebra.identity_map(channels, _dims(self))
+
+    def rounded(self, dtype: torch.dtype) -> Rounded | Refusal:
+        """The weights in `dtype`, computed in float64 and rounded once; a Refusal where the dtype can't hold them.
+
+        A lone convolution with an affine map behind it goes the short way: its weight is scaled, never widened whole.
+        """
+        plain = self.core.plain if self.core else None
+        if plain is None or self.after is None:
+            exact = self.convolution()
+            rounded = algebra.round_map(exact, dtype)
+            refusal = algebra.representable(exact.weight, rounded.weight)
+            return refusal or algebra.representable(exact.bias, rounded.bias) or rounded
+        return self._scaled(plain, self.after, dtype)
+
+    def _scaled(self, plain: Node, after: Affine, dtype: torch.dtype) -> Rounded | Refusal:
+        operation = plain.operation
+        assert isinstance(operation, (ir.Conv, ir.Linear))
+        geometry = geometry_of(operation)
+        stored = operation.weight.sources[0].read()
+        weight = algebra.round_weight(stored, after.scale, dtype, geometry.transposed, geometry.groups)
+        bias = after.shift if operation.bias is None else after.scale * double(operation.bias) + after.shift
+        rounded = Rounded(weight, algebra.round_once(bias, dtype))
+        refusal = algebra.representable(
+            stored, weight, gain=after.scale, transposed=geometry.transposed, groups=geometry.groups
+        )
+        return refusal or algebra.representable(bias, rounded.bias) or rounded
+
+
+def double(const: Const) -> Tensor:
+    return const.value(torch.float64)
+
+
+def vector(const: Const, channels: int) -> Tensor:
+    """A constant as float64 (channels,)."""
+    return double(const).reshape(-1).expand(channels) if prod(const.shape) == 1 else double(const).reshape(-1)
+
+
+def geometry_of(operation: ir.Conv | ir.Linear) -> Geometry:
+    if isinstance(operation, ir.Linear):
+        return Geometry((), (), ())
+    return Geometry(
+        operation.stride,
+        operation.padding,
+        operation.dilation,
+        operation.groups,
+        operation.padding_mode,
+        operation.transposed,
+        operation.output_padding,
+    )
+
+
+def map_of(operation: ir.Conv | ir.Linear) -> ConvMap:
+    """A convolution node as a map, in float64."""
+    weight, geometry = double(operation.weight), geometry_of(operation)
+    channels = weight.shape[1] * geometry.groups if geometry.transposed else weight.shape[0]
+    bias = torch.zeros(channels, dtype=torch.float64) if operation.bias is None else double(operation.bias)
+    return ConvMap(weight, bias, geometry)
+
+
+def conv_core(node: Node) -> Core:
+    """A convolution on its own."""
+    operation = node.operation
+    assert isinstance(operation, (ir.Conv, ir.Linear))
+    plan = Plan(operation.weight.shape, geometry_of(operation))
+    stored = operation.weight.compute is None and operation.weight.literal is None
+    return Core(plan, lambda: map_of(operation), node if stored else None)
+
+
+def conv_after_affine(pending: Pending, node: Node) -> Core | Refusal:
+    """conv(affine(x)), where the affine map is all that stands between."""
+    operation = node.operation
+    assert isinstance(operation, (ir.Conv, ir.Linear))
+    affine = pending.after
+    assert affine is not None
+    geometry = geometry_of(operation)
+    kernel = operation.weight.shape[2:]
+    refusal = algebra.shift_before_refusal(kernel, geometry, not bool(affine.shift.any()))
+    if refusal is not None:
+        return refusal
+
+    def build() -> ConvMap:
+        folded = algebra.fold_affine_before(affine, map_of(operation))
+        assert isinstance(folded, ConvMap)
+        return folded
+
+    return Core(Plan(operation.weight.shape, geometry), build)
+
+
+def composed_core(first: Pending, node: Node, second: Core) -> Core | Refusal:
+    """second(first(x)) as one convolution."""
+    assert first.core is not None
+    pads = second.plan.geometry.pads
+    bias_zero = not pads or not bool(first.convolution().bias.any())
+    plan = algebra.compose_plan(
+        first.core.plan.weight_shape, first.core.plan.geometry, second.plan.weight_shape, second.plan.geometry, bias_zero
+    )
+    if isinstance(plan, Refusal):
+        return plan
+
+    def build() -> ConvMap:
+        composed = algebra.compose(first.convolution(), second.build())
+        assert isinstance(composed, ConvMap)
+        return composed
+
+    above = Pending(first.value, node.output, first.axis, second, None, (node,))
+    return Core(plan, build, None, (first, above), node)
+
+
+def joined_core(parts: tuple[Pending, ...], node: Node) -> Core | Refusal:
+    """The sum or the concatenation of branches of one ancestor as one convolution."""
+    plans = [part.core.plan if part.core else algebra.identity_map(part.value.shape[1], _dims(part)).plan for part in parts]
+    adding = isinstance(node.operation, ir.Add)
+    plan = (algebra.merge_plan if adding else algebra.concat_plan)(plans)
+    if isinstance(plan, Refusal):
+        return plan
+
+    def build() -> ConvMap:
+        joined = (algebra.merge if adding else algebra.concat)([part.convolution() for part in parts])
+        assert isinstance(joined, ConvMap)
+        return joined
+
+    return Core(plan, build, None, parts, node)
+
+
+def pool_core(node: Node) -> Core | Refusal:
+    """An average pool as a depthwise convolution."""
+    operation = node.operation
+    assert isinstance(operation, ir.AvgPool)
+    channels = node.output.shape[1]
+
+    def build() -> ConvMap | Refusal:
+        return algebra.average_pool_map(
+            channels, operation.kernel, operation.stride, operation.padding, operation.count_include_pad, operation.ceil_mode
+        )
+
+    lifted = build()
+    if isinstance(lifted, Refusal):
+        return lifted
+    return Core(Plan(tuple(lifted.weight.shape), lifted.geometry), lambda: lifted)
+
+
+def _dims(pending: Pending) -> int:
+    return len(pending.value.shape) - 2 if pending.axis == 1 else 0
+
+
+def _positions(shape: tuple[int, ...], axis: int) -> int:
+    return prod(shape) // shape[axis]
+
+
+def node_cost(node: Node) -> Cost:
+    """Parameters and multiply-adds of one node."""
+    parameters = sum(prod(source.shape) for const in node.consts() for source in const.sources)
+    operation = node.operation
+    if isinstance(operation, (ir.Conv, ir.Linear)):
+        maps = node.inputs[0].shape if isinstance(operation, ir.Conv) and operation.transposed else node.output.shape
+        axis = 1 if isinstance(operation, ir.Conv) else len(maps) - 1
+        return Cost(1, parameters, prod(operation.weight.shape) * _positions(maps, axis))
+    if isinstance(operation, ir.AvgPool):
+        return Cost(1, parameters, prod(node.output.shape) * prod(operation.kernel))
+    return Cost(1, parameters, prod(node.output.shape))

@@ -1,0 +1,170 @@
+"""What is in a checkpoint: where the model stands, what wraps it, and what a deployed file does without."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from app.engine.ir.module import Module, class_of, is_module, mapping
+from app.engine.ir.node import MISSING, Object, Storage
+from app.engine.ir.tensors import is_tensor
+from app.errors import NeedsArchitecture, NothingToFuse
+from app.report import Removed
+
+# Where training scripts keep the model, the best first.
+_KEYS = ("ema", "model_ema", "ema_model", "model", "net", "network", "module", "state_dict", "generator", "backbone")
+_WEIGHTS = (*_KEYS, "params_ema", "params", "model_state_dict", "weights")
+_DROPPED = ("optimizer", "optimizers", "optim", "scaler", "grad_scaler", "amp_scaler", "amp")
+_DUPLICATES = ("ema", "model_ema", "ema_model", "model")
+
+# Classes that hold one model and add nothing to what it computes, and the child that it is.
+_WRAPPERS = {
+    "torch.nn.parallel.data_parallel.DataParallel": "module",
+    "torch.nn.parallel.distributed.DistributedDataParallel": "module",
+    "torch.optim.swa_utils.AveragedModel": "module",
+    "torch._dynamo.eval_frame.OptimizedModule": "_orig_mod",
+    "models.experimental.Ensemble": "0",
+    "timm.utils.model_ema.ModelEmaV2": "module",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """The model of a file. `key` is where its top-level dictionary has it, empty for a bare module."""
+
+    module: Module
+    key: str
+    wrappers: tuple[str, ...]
+
+
+def find_model(root: Any) -> Found:
+    """Where the model is; `ema` before `model`, wrappers looked through.
+
+    Raises NeedsArchitecture for a state dict and NothingToFuse where no module is found.
+    """
+    if is_module(root):
+        return _unwrapped(root, "")
+    table = mapping(root)
+    if table is None:
+        raise NothingToFuse(
+            f"the file holds {_kind(root)}, neither a module nor a dictionary with one",
+            remedy="save the whole model: torch.save(model, 'model.pt') or torch.save({'model': model}, 'model.pt')",
+        )
+    for key in (*_KEYS, *(key for key in table if key not in _KEYS)):
+        if isinstance(key, str) and is_module(table.get(key)):
+            return _unwrapped(table[key], key)
+    where = _state_dict_at(table)
+    if where is not None:
+        raise NeedsArchitecture(
+            f"the file holds a state dict ({where}): names and weights, but neither the layers' eps nor the data flow",
+            remedy="upload the whole model instead: torch.save({'model': model}, 'model.pt')",
+        )
+    keys = ", ".join(repr(key) for key in list(table)[:12]) or "none"
+    raise NothingToFuse(
+        f"the file holds a dictionary without a module in it (keys: {keys})",
+        remedy="save the whole model under 'model': torch.save({'model': model}, 'model.pt')",
+    )
+
+
+def _unwrapped(node: Object, key: str) -> Found:
+    module, wrappers = Module(node), []
+    while module.class_path in _WRAPPERS:
+        children = dict(module.children())
+        inner = children.get(_WRAPPERS[module.class_path])
+        if inner is None or len(children) > 1 or len(wrappers) > 16:
+            break
+        wrappers.append(module.class_path)
+        module = inner
+    return Found(Module(module.node), key, tuple(wrappers))
+
+
+def _state_dict_at(table: dict[Any, Any]) -> str | None:
+    if _is_state_dict(table):
+        return f"{len(table)} tensors"
+    for key in (*_WEIGHTS, *table):
+        inner = mapping(table.get(key))
+        if inner is not None and _is_state_dict(inner):
+            return f"{len(inner)} tensors under {key!r}"
+    return None
+
+
+def _is_state_dict(table: dict[Any, Any]) -> bool:
+    tensors = sum(1 for value in table.values() if is_tensor(value))
+    return tensors > 0 and 2 * tensors >= len(table) and all(isinstance(key, str) for key in table)
+
+
+def _kind(root: Any) -> str:
+    if is_tensor(root):
+        return "a single tensor"
+    name = class_of(root)
+    if name is None and isinstance(root, Object):
+        name = root.origin
+    return f"an object of class {name.path}" if hasattr(name, "path") else f"a {type(root).__name__}"
+
+
+def strip(root: Any, found: Found) -> list[Removed]:
+    """Leave of a training checkpoint what inference needs, in place, as the code bases' own strip steps do.
+
+    The model moves under `model`; `ema`, optimizer and gradient scaler become None; all else is kept.
+    """
+    table = mapping(root)
+    if not found.key or table is None:
+        return []
+    holder = table[found.key]
+    dropped = {key: table[key] for key in (*_DROPPED, *_DUPLICATES) if key in table and key != found.key}
+    dropped = {key: value for key, value in dropped.items() if not _small(value)}
+    if found.key in _DUPLICATES:
+        table[found.key] = None
+        table["model"] = holder
+    for key in dropped:
+        if not (key == "model" and found.key in _DUPLICATES):
+            table[key] = None
+    kept = {id(storage) for storage in storages(root)}
+    return [Removed(path=key, reason=_why(key, found.key), bytes=_bytes(value, kept)) for key, value in dropped.items()]
+
+
+def _small(value: Any) -> bool:
+    return value is None or isinstance(value, (bool, int, float, str))
+
+
+def _why(key: str, source: str) -> str:
+    if key in _DUPLICATES:
+        return f"a second copy of the model: {source!r} was used"
+    return "training state that inference does not read"
+
+
+def _bytes(node: Any, kept: set[int]) -> int:
+    return sum(storage.source.nbytes for storage in storages(node) if id(storage) not in kept)
+
+
+def total_bytes(node: Any) -> int:
+    """Bytes of all storages below a node, each once."""
+    return sum(storage.source.nbytes for storage in storages(node))
+
+
+def storages(node: Any) -> Iterator[Storage]:
+    """All storages that a node refers to, each once, in order of first reference."""
+    for part in parts(node):
+        if isinstance(part, Storage):
+            yield part
+
+
+def parts(node: Any) -> Iterator[Any]:
+    """Every container and inert node below and including `node`, each once, in order of first reference."""
+    seen: set[int] = set()
+    stack = [node]
+    while stack:
+        part = stack.pop()
+        if id(part) in seen or not isinstance(part, (Object, Storage, dict, list, tuple, set, frozenset)):
+            continue
+        seen.add(id(part))
+        yield part
+        stack.extend(reversed(_inside(part)))
+
+
+def _inside(part: Any) -> list[Any]:
+    if isinstance(part, Object):
+        inner: list[Any] = [part.origin, part.args, part.kwargs, part.pairs, part.items]
+        return inner if part.state is MISSING else [*inner, part.state]
+    if isinstance(part, dict):
+        return [*part.keys(), *part.values()]
+    return [] if isinstance(part, Storage) else list(part)
