@@ -1,7 +1,8 @@
 """What the routes work with, made once by the composition root."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from threading import Event
 from typing import Annotated
 
 import sqlalchemy as sa
@@ -22,6 +23,7 @@ class Service:
     min_free_bytes: int
     max_wait_seconds: float
     dead_after_seconds: float
+    stopping: Event = field(default_factory=Event)  # set: answer those who wait, the process ends
 
 
 def _service(request: Request) -> Service:

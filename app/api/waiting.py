@@ -57,13 +57,13 @@ async def job_or_404(service: Service, job_id: str) -> Job:
 
 
 async def wait_for(service: Service, job_id: str, wait: Wait, request: Request) -> Job:
-    """The job, as soon as it is finished or the time is up or the caller has gone. Raises JobNotFound."""
+    """The job, when it is finished, the time is up, the caller has gone or the API stops. Raises JobNotFound."""
     end = anyio.current_time() + wait.seconds
     pause = _FIRST_LOOK
     while True:
         job = await job_or_404(service, job_id)
         left = end - anyio.current_time()
-        if job.finished or left <= 0 or await request.is_disconnected():
+        if job.finished or left <= 0 or service.stopping.is_set() or await request.is_disconnected():
             return job
         await anyio.sleep(min(pause, left))
         pause = min(pause * 1.3, _SLOWEST_LOOK)

@@ -19,13 +19,13 @@ class now(FunctionElement[float]):
 
 
 @compiles(now, "sqlite")
-def _sqlite_now(*_: Any) -> str:
+def _sqlite_now(*_: Any, **__: Any) -> str:
     # Not unixepoch('subsec'): SQLite before 3.42 does not have it.
     return "((julianday('now') - 2440587.5) * 86400.0)"
 
 
 @compiles(now, "postgresql")
-def _postgres_now(*_: Any) -> str:
+def _postgres_now(*_: Any, **__: Any) -> str:
     return "EXTRACT(EPOCH FROM clock_timestamp())::float8"
 
 

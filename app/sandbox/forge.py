@@ -1,6 +1,6 @@
 """The warm parent: a single-threaded process that has imported torch and the engine once, and forks a child a job.
 
-Started by the worker as `python -m app.sandbox.forge FD THREADS`. It ends when the worker's end of the socket closes.
+Started by the worker as `python -m app.sandbox.forge FD`. It ends when the worker's end of the socket closes.
 """
 
 import contextlib
@@ -10,16 +10,13 @@ import signal
 import socket
 import sys
 
-import torch
-
 from app.sandbox.child import run_child
 from app.sandbox.wire import MAX_LINE, Exited, Kill, ProtocolError, Ready, Request, parse, send
 
 
 def main() -> None:
     control = socket.socket(fileno=int(sys.argv[1]))
-    # Before any parallel work: a pool of threads would not survive the fork.
-    torch.set_num_threads(int(sys.argv[2]))
+    # torch.set_num_threads would start a thread here, so the worker sets OMP_NUM_THREADS instead.
     assert len(os.listdir("/proc/self/task")) == 1, "a warm parent with threads can't fork safely"
     send(control, Ready())
     while (received := _receive(control)) is not None:

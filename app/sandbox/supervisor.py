@@ -84,9 +84,9 @@ class Forge:
         ours, theirs = socket.socketpair()
         with theirs:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "app.sandbox.forge", str(theirs.fileno()), str(self._threads)],
+                [sys.executable, "-m", "app.sandbox.forge", str(theirs.fileno())],
                 pass_fds=[theirs.fileno()],
-                env=_environment(),
+                env=_environment(self._threads),
                 stdin=subprocess.DEVNULL,
                 start_new_session=True,  # Ctrl-C in a terminal is the worker's business.
             )
@@ -185,12 +185,12 @@ class ForgeBroken(Exception):
     """No child can be made on this machine: a broken installation, not a broken job."""
 
 
-def _environment() -> dict[str, str]:
+def _environment(threads: int) -> dict[str, str]:
     kept = {name: os.environ[name] for name in _KEPT if name in os.environ}
     source = str(Path(app.__file__).resolve().parent.parent)
     # Libraries below numpy start threads when they are imported, and a process with threads can't fork safely.
-    single = {"OPENBLAS_NUM_THREADS": "1", "PYTHONPATH": source, "PYTHONSAFEPATH": "1", "PYTHONUNBUFFERED": "1"}
-    return kept | single
+    quiet = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": str(threads)}
+    return kept | quiet | {"PYTHONPATH": source, "PYTHONSAFEPATH": "1", "PYTHONUNBUFFERED": "1"}
 
 
 def _how(code: int | None) -> str:
