@@ -35,6 +35,9 @@ class DeployForm:
     slots: Callable[[Module], tuple[Slot, ...]]
     write: Callable[[Module, Mapping[str, Any]], None]
     all_or_nothing: bool = False  # the form exists only if every slot was fused
+    # True: blocks inside belong to this block's slots, even those with a deploy form (OREPA's ConvBN).
+    # False: they keep their own form, and the slots are for what lies around them (RobustConv's depthwise Conv).
+    absorbs: bool = True
 
 
 @dataclass(frozen=True, slots=True)

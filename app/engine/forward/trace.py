@@ -20,7 +20,7 @@ from app.engine.ir.tensors import StoredTensor, tensor_of
 
 
 class UnknownFlow(Exception):
-    """The data flow of a module can't be followed: its class is not described, or an instance departs from its class."""
+    """The data flow of a module can't be followed: its class is not described, or an instance departs from it."""
 
     def __init__(self, path: str, code: str, reason: str) -> None:
         super().__init__(f"{path}: {reason}")
@@ -53,12 +53,23 @@ def trace(module: Module, shapes: Sequence[tuple[int, ...]], lookup: Lookup) -> 
     ops = Ops(lookup)
     inputs = tuple(Value(tuple(shape)) for shape in shapes)
     outputs = Block(module, ops)(inputs[0] if len(inputs) == 1 else list(inputs))
+    ops.check_overwritten(outputs)
     return Trace(ir.live(Graph(inputs, tuple(ops.nodes), outputs)), tuple(ops.calls))
+
+
+def trace_run(modules: Sequence[Module], shapes: Sequence[tuple[int, ...]], lookup: Lookup) -> Trace:
+    """What modules compute that are called one after the other. Raises UnknownFlow."""
+    ops = Ops(lookup)
+    start = Value(tuple(shapes[0]))
+    x: Any = start
+    for module in modules:
+        x = Block(module, ops)(x)
+    return Trace(ir.live(Graph((start,), tuple(ops.nodes), x)), tuple(ops.calls))
 
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """A module as its description sees it: `block.conv(x)` calls a child, `block.gamma` is a constant, `block.nl` a value."""
+    """A module as its description sees it: `block.conv(x)` calls a child, `block.gamma` is a constant, `block.nl` an int."""
 
     module: Module
     ops: "Ops"
@@ -131,6 +142,8 @@ class Ops:
     owner: str = ""
     scope: Scope | None = None
     inside: list[int] = field(default_factory=list)
+    absorbing: bool = False  # the block whose scope this is takes inner blocks for parts of itself
+    overwritten: list[tuple[Value, int, str]] = field(default_factory=list)
 
     # --- calls -------------------------------------------------------------------------------------------------
 
@@ -156,19 +169,30 @@ class Ops:
 
     @contextmanager
     def _entered(self, module: Module, family: Family) -> Iterator[None]:
-        before = (self.owner, self.scope)
+        before = (self.owner, self.scope, self.absorbing)
         self.owner = module.path
         in_block = self.scope is not None and not self.scope.chain
-        if family.deploy is not None and not in_block:
-            self.scope = Scope(module.path, chain=False)
+        if family.deploy is not None and not (in_block and self.absorbing):
+            self.scope, self.absorbing = Scope(module.path, chain=False), family.deploy.absorbs
         elif not in_block:
             self.scope = Scope("", chain=True) if family.leaf else None
         self.inside.append(id(module.node))
         try:
             yield
         finally:
-            self.owner, self.scope = before
+            self.owner, self.scope, self.absorbing = before
             self.inside.pop()
+
+    def overwrites(self, x: Value) -> None:
+        """The layer works in place: who reads `x` from here on sees the layer's output instead."""
+        self.overwritten.append((x, len(self.nodes), self.owner))
+
+    def check_overwritten(self, outputs: Any) -> None:
+        """Raises UnknownFlow where a value is read after a layer wrote over it: the description says otherwise."""
+        for value, at, path in self.overwritten:
+            later = (read for node in self.nodes[at + 1 :] for read in node.inputs)
+            if any(read is value for read in (*later, *ir.leaves(outputs))):
+                raise UnknownFlow(path, "works-in-place", "it overwrites its input, which others read afterwards")
 
     # --- linear operators --------------------------------------------------------------------------------------
 

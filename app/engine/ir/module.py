@@ -192,7 +192,11 @@ def module_node(
     attributes: dict[str, Any] | None = None,
 ) -> Object:
     """A complete module: all the tables that torch.nn.Module.__init__ makes, so that forward and hooks work."""
-    state: dict[str, Any] = {"training": training, "_parameters": dict(parameters or {}), "_buffers": dict(buffers or {})}
+    state: dict[str, Any] = {
+        "training": training,
+        "_parameters": dict(parameters or {}),
+        "_buffers": dict(buffers or {}),
+    }
     state["_non_persistent_buffers_set"] = Object(Global("__builtin__", "set"), ([],), "reduce")
     state["_backward_pre_hooks"] = ordered_dict()
     state["_backward_hooks"] = ordered_dict()

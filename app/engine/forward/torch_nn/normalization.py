@@ -1,0 +1,43 @@
+"""torch.nn normalisation layers. Batch norm is read as `.eval()` runs it, whatever the `training` flag says."""
+
+import torch.nn.functional as F
+
+from app.engine.forward.family import Family
+from app.engine.forward.structure import maps
+from app.engine.forward.trace import Block, Ops
+from app.engine.ir.graph import Value
+
+
+def batch_norm(block: Block, x: Value, ops: Ops) -> Value:
+    """Batch normalisation over dimension 1; without running statistics it depends on the batch."""
+    mean, var = block.find("running_mean"), block.find("running_var")
+    if mean is None or var is None:
+        mean = var = None
+    return ops.batch_norm(x, mean, var, block.find("weight"), block.find("bias"), block.eps)
+
+
+def layer_norm(block: Block, x: Value, ops: Ops) -> Value:
+    shape = tuple(block.normalized_shape)
+    return ops.pointwise("layer_norm", F.layer_norm, x, shape, block.find("weight"), block.find("bias"), block.eps)
+
+
+def group_norm(block: Block, x: Value, ops: Ops) -> Value:
+    return ops.pointwise(
+        "group_norm", F.group_norm, x, block.num_groups, block.find("weight"), block.find("bias"), block.eps
+    )
+
+
+_BATCH_NORMS = ("BatchNorm1d", "BatchNorm2d", "BatchNorm3d", "SyncBatchNorm")
+
+FAMILIES = (
+    Family(
+        "torch.nn batch norm",
+        tuple(f"torch.nn.modules.batchnorm.{kind}" for kind in _BATCH_NORMS),
+        batch_norm,
+        defaults={"eps": 1e-5},
+        example_shapes=maps(),
+        leaf=True,
+    ),
+    Family("torch.nn LayerNorm", ("torch.nn.modules.normalization.LayerNorm",), layer_norm, leaf=True),
+    Family("torch.nn GroupNorm", ("torch.nn.modules.normalization.GroupNorm",), group_norm, leaf=True),
+)

@@ -1,0 +1,112 @@
+"""YOLOv7's whole model: a list of layers, each of which names the earlier layers that it reads."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from app.engine.forward.family import Family, Shapes
+from app.engine.forward.structure import has_children
+from app.engine.forward.trace import Block, Ops
+from app.engine.forward.yolov7.layers import read_by
+from app.engine.forward.yolov7.prune import prune
+from app.engine.ir.module import Module, mapping
+from app.engine.ir.tensors import tensor_of
+
+_HEADS = tuple(f"models.yolo.{name}" for name in ("Detect", "IDetect", "IAuxDetect", "IKeypoint"))
+_CHANNELS = 3
+
+
+def model(block: Block, image: Any, ops: Ops) -> Any:
+    """Each layer reads the one before it or the listed ones; the last layer's output is the model's."""
+    outputs: list[Any] = []
+    for index, layer in enumerate(block.model):
+        sources = [image if source < 0 else outputs[source] for source in read_by(layer.module, index)]
+        taken = sources if isinstance(layer.f, list) else sources[0]
+        if block.traced and layer.module.class_path in _HEADS:
+            return taken
+        outputs.append(layer(taken))
+    return outputs[-1]
+
+
+def ensemble(block: Block, image: Any, ops: Ops) -> Any:
+    """The first outputs of all models, side by side along the boxes."""
+    return ops.concat([member(image)[0] for member in block], 1), None
+
+
+def _layers(module: Module) -> list[Module]:
+    layers = module.child("model")
+    return [layer for _, layer in layers.children()] if layers is not None else []
+
+
+def _fits(module: Module) -> bool:
+    layers = _layers(module)
+    return bool(layers) and has_children(module, "model") and all(layer.has("f") and layer.has("i") for layer in layers)
+
+
+def facts(module: Module) -> Mapping[str, Any]:
+    known: dict[str, Any] = {"family": "YOLOv7", "channels": _channels(module)}
+    head = _layers(module)[-1]
+    for name in ("nc", "classes"):
+        classes = head.attribute("nc", module.attribute(name, None))
+        if isinstance(classes, int):
+            known["classes"] = classes
+    stride = _stride(module)
+    if stride is not None:
+        known["stride"] = stride
+    return known
+
+
+def _channels(module: Module) -> int:
+    yaml = mapping(module.attribute("yaml", None)) or {}
+    channels = yaml.get("ch", _CHANNELS)
+    return channels if isinstance(channels, int) else _CHANNELS
+
+
+def _stride(module: Module) -> int | None:
+    for holder in (_layers(module)[-1], module):
+        stored = tensor_of(holder.attribute("stride", None))
+        if stored is not None and stored.numel:
+            return int(stored.read().max())
+    return None
+
+
+def _shapes(module: Module) -> Shapes:
+    """Not square, and whole strides: the smallest map is 2 by 3."""
+    stride = _stride(module) or 32
+    return ((2, _channels(module), 2 * stride, 3 * stride),)
+
+
+def _ensemble_facts(module: Module) -> Mapping[str, Any]:
+    return facts(next(member for _, member in module.children()))
+
+
+def _ensemble_shapes(module: Module) -> Shapes:
+    return _shapes(next(member for _, member in module.children()))
+
+
+def _ensemble_fits(module: Module) -> bool:
+    members = [member for _, member in module.children()]
+    return bool(members) and all(member.class_path == "models.yolo.Model" and _fits(member) for member in members)
+
+
+FAMILIES = (
+    Family(
+        "YOLOv7 Model",
+        ("models.yolo.Model",),
+        model,
+        _fits,
+        defaults={"traced": False},
+        example_shapes=_shapes,
+        facts=facts,
+        prune=prune,
+        runs_in="float32",
+    ),
+    Family(
+        "YOLOv7 Ensemble",
+        ("models.experimental.Ensemble",),
+        ensemble,
+        _ensemble_fits,
+        example_shapes=_ensemble_shapes,
+        facts=_ensemble_facts,
+        runs_in="float32",
+    ),
+)
