@@ -69,7 +69,7 @@ def trace_run(modules: Sequence[Module], shapes: Sequence[tuple[int, ...]], look
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """A module as its description sees it: `block.conv(x)` calls a child, `block.gamma` is a constant, `block.nl` an int."""
+    """A module as its description sees it: `block.conv(x)` calls a child, `block.gamma` a Const, `block.nl` an int."""
 
     module: Module
     ops: "Ops"

@@ -1,9 +1,9 @@
 """YOLOv7's whole model: a list of layers, each of which names the earlier layers that it reads."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from app.engine.forward.family import Family, Shapes
+from app.engine.forward.family import Family, PrunedLayer, Shapes
 from app.engine.forward.structure import has_children
 from app.engine.forward.trace import Block, Ops
 from app.engine.forward.yolov7.layers import read_by
@@ -44,11 +44,9 @@ def _fits(module: Module) -> bool:
 
 def facts(module: Module) -> Mapping[str, Any]:
     known: dict[str, Any] = {"family": "YOLOv7", "channels": _channels(module)}
-    head = _layers(module)[-1]
-    for name in ("nc", "classes"):
-        classes = head.attribute("nc", module.attribute(name, None))
-        if isinstance(classes, int):
-            known["classes"] = classes
+    classes = _layers(module)[-1].attribute("nc", module.attribute("nc", None))
+    if isinstance(classes, int):
+        known["classes"] = classes
     stride = _stride(module)
     if stride is not None:
         known["stride"] = stride
@@ -83,6 +81,10 @@ def _ensemble_shapes(module: Module) -> Shapes:
     return _shapes(next(member for _, member in module.children()))
 
 
+def _ensemble_prune(module: Module) -> Sequence[PrunedLayer]:
+    return [layer for _, member in module.children() for layer in prune(member)]
+
+
 def _ensemble_fits(module: Module) -> bool:
     members = [member for _, member in module.children()]
     return bool(members) and all(member.class_path == "models.yolo.Model" and _fits(member) for member in members)
@@ -107,6 +109,7 @@ FAMILIES = (
         _ensemble_fits,
         example_shapes=_ensemble_shapes,
         facts=_ensemble_facts,
+        prune=_ensemble_prune,
         runs_in="float32",
     ),
 )

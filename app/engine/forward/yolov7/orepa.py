@@ -48,16 +48,17 @@ def generated_kernel(block: Block) -> Const:
     """The kernel of all five branches (out, in, k, k), as one expression over the stored tensors."""
     parts = [getattr(block, name) for name in _BRANCH_WEIGHTS]
     if block.has("weight_rbr_1x1_kxk_idconv1"):
-        return expression(_kernel_near_identity, *parts, block.weight_rbr_1x1_kxk_idconv1, block.id_tensor)
-    return expression(_kernel, *parts, block.weight_rbr_1x1_kxk_conv1)
+        return expression(_kernel_near_identity, block.weight_rbr_1x1_kxk_idconv1, block.id_tensor, *parts)
+    return expression(_kernel, block.weight_rbr_1x1_kxk_conv1, *parts)
 
 
-def _kernel_near_identity(*parts: Tensor) -> Tensor:
+def _kernel_near_identity(difference: Tensor, identity: Tensor, *parts: Tensor) -> Tensor:
     """The 1x1 before the kxk is stored as its difference from the identity."""
-    return _kernel(*parts[:-2], reduced=parts[-2] + parts[-1])
+    return _kernel(difference + identity, *parts)
 
 
 def _kernel(
+    reduced: Tensor,  # (middle, in, 1, 1)
     origin: Tensor,  # (out, in, k, k)
     averaged: Tensor,  # (out, in, 1, 1), a 1x1 before an average pool
     window: Tensor,  # (k, k), the average pool
@@ -67,7 +68,6 @@ def _kernel(
     depthwise: Tensor,  # (in * ratio, 1, k, k)
     pointwise: Tensor,  # (out, in * ratio, 1, 1), after the depthwise
     strengths: Tensor,  # (5 or more, out), a factor per branch and channel
-    reduced: Tensor,  # (middle, in, 1, 1)
 ) -> Tensor:
     inputs = reduced.shape[1]
     expanded = torch.unflatten(depthwise.squeeze(1), 0, (inputs, -1))
