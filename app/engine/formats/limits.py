@@ -19,7 +19,6 @@ class Limits:
     max_storages: int = 200_000
     max_tensor_bytes: int = 64 * _GIB
     max_entries: int = 250_000  # records of a zip archive
-    max_integer_bytes: int = 1024
     # Keys whose hashes an author can choose (tuples, wide integers): many equal ones would cost quadratic time.
     max_complex_keys: int = 4096
 

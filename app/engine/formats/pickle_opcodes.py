@@ -7,6 +7,7 @@ import codecs
 import mmap
 import pickle
 import pickletools
+import re
 import struct
 from collections.abc import Callable, Iterator
 from typing import Any, Final
@@ -19,7 +20,9 @@ _Decoder = Callable[[Buffer, int, int], tuple[Any, int]]  # (buffer, position, e
 
 OPCODE_NAMES: Final = {ord(opcode.code): opcode.name for opcode in pickletools.opcodes}
 _LONGEST_LINE = 1 << 16
+_INTEGER_BYTES = 512
 _DIGITS = 1200  # of a decimal integer
+_ESCAPED: Final = re.compile(rb"""(?:[^\\]|\\(?:[\\'"nrt]|x[0-9a-fA-F]{2}))*+""")  # what repr() of a Python 2 str holds
 
 # Not written by any torch; each would reach beyond the pickle (a registry, an old-style class, an outer buffer).
 _REFUSED: Final = frozenset(
@@ -47,8 +50,9 @@ def read_operations(buffer: Buffer, start: int, limits: Limits) -> Iterator[tupl
         decode = decoders[code]
         try:
             argument, after = decode(buffer, position + 1, end) if decode else (None, position + 1)
-        except (ValueError, struct.error, IndexError) as error:
-            check_limit("bytes of the pickle", last - start if last > end else 0, limits.max_pickle_bytes)
+        except ValueError as error:
+            if isinstance(error, _CutOff) and end < last:
+                check_limit("bytes of the pickle", last - start, limits.max_pickle_bytes)
             raise malformed(str(error), code, position) from None
         if position < frame_end and (after > frame_end or code == _FRAME):
             raise malformed("an operation crosses the end of its frame", code, position)
@@ -62,6 +66,10 @@ def read_operations(buffer: Buffer, start: int, limits: Limits) -> Iterator[tupl
             if code == _STOP:
                 return
         position = after
+
+
+class _CutOff(ValueError):
+    """An argument reaches behind the end."""
 
 
 def malformed(what: str, code: int, position: int) -> MalformedFile:
@@ -90,7 +98,7 @@ def _fixed(layout: str) -> _Decoder:
 
     def decode(buffer: Buffer, at: int, end: int) -> tuple[Any, int]:
         if at + size > end:
-            raise ValueError("its argument is cut off")
+            raise _CutOff("its argument is cut off")
         return unpack(buffer, at)[0], at + size
 
     return decode
@@ -98,7 +106,7 @@ def _fixed(layout: str) -> _Decoder:
 
 def _uint1(buffer: Buffer, at: int, end: int) -> tuple[int, int]:
     if at >= end:
-        raise ValueError("its argument is cut off")
+        raise _CutOff("its argument is cut off")
     return buffer[at], at + 1
 
 
@@ -108,7 +116,7 @@ def _counted(layout: str, convert: Callable[[bytes], Any]) -> _Decoder:
     def decode(buffer: Buffer, at: int, end: int) -> tuple[Any, int]:
         length, at = read_length(buffer, at, end)
         if not 0 <= length <= end - at:
-            raise ValueError(f"declares {length:,} bytes, {end - at:,} are left")
+            raise _CutOff(f"declares {length:,} bytes, {end - at:,} are left")
         return convert(buffer[at : at + length]), at + length
 
     return decode
@@ -118,7 +126,7 @@ def _line(convert: Callable[[bytes], Any]) -> _Decoder:
     def decode(buffer: Buffer, at: int, end: int) -> tuple[Any, int]:
         stop = buffer.find(b"\n", at, min(end, at + _LONGEST_LINE))
         if stop < 0:
-            raise ValueError("its line has no end")
+            raise _CutOff("its line has no end")
         return convert(buffer[at:stop]), stop + 1
 
     return decode
@@ -141,8 +149,8 @@ def _python2_text(raw: bytes) -> str:
 
 
 def _quoted(line: bytes) -> str:
-    if len(line) < 2 or line[:1] not in (b"'", b'"') or line[:1] != line[-1:]:
-        raise ValueError("its string is not quoted")
+    if len(line) < 2 or line[:1] not in (b"'", b'"') or line[:1] != line[-1:] or not _ESCAPED.fullmatch(line[1:-1]):
+        raise ValueError("its string is not quoted as Python 2 does it")
     return _python2_text(codecs.escape_decode(line[1:-1])[0])
 
 
@@ -155,6 +163,13 @@ def _digits(line: bytes) -> int:
     if len(text) > _DIGITS or not text.removeprefix("-").isdecimal():
         raise ValueError("it is not a decimal integer")
     return int(text)
+
+
+def _index(line: bytes) -> int:
+    value = _digits(line)
+    if not 0 <= value <= 0xFFFFFFFF:
+        raise ValueError("it is not a memo index")
+    return value
 
 
 def _int(line: bytes) -> int | bool:
@@ -172,6 +187,8 @@ def _float(line: bytes) -> float:
 
 
 def _little_endian(raw: bytes) -> int:
+    if len(raw) > _INTEGER_BYTES:
+        raise ValueError(f"an integer of {len(raw):,} bytes, at most {_INTEGER_BYTES:,} are read")
     return int.from_bytes(raw, "little", signed=True)
 
 
@@ -183,8 +200,8 @@ _ARGUMENTS: Final[dict[bytes, _Decoder]] = {
     pickle.FLOAT: _line(_float),
     pickle.STRING: _line(_quoted),
     pickle.UNICODE: _line(_raw_unicode),
-    pickle.GET: _line(_digits),
-    pickle.PUT: _line(_digits),
+    pickle.GET: _line(_index),
+    pickle.PUT: _line(_index),
     pickle.GLOBAL: _global,
     pickle.BININT: _fixed("<i"),
     pickle.BININT1: _uint1,

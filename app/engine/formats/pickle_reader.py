@@ -1,7 +1,9 @@
 """One pickle as an inert tree: its operations run on the inert machine, faults named with their place."""
 
+import gc
 import pickle
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -29,8 +31,9 @@ def read_pickle(buffer: Buffer, start: int, limits: Limits, persistent: Persiste
     machine = Machine(limits, persistent)
     steps, code, position = _STEPS, 0, start
     try:
-        for code, argument, position in read_operations(buffer, start, limits):  # noqa: B007  # named in errors
-            steps[code](machine, argument)
+        with _collector_paused():
+            for code, argument, position in read_operations(buffer, start, limits):  # noqa: B007  # named in errors
+                steps[code](machine, argument)
     except (Fault, IndexError) as fault:
         # Every step takes its operands from the stack: the only IndexError is an empty one.
         text = str(fault) if isinstance(fault, Fault) else "the stack has too few values"
@@ -44,6 +47,18 @@ def read_pickle(buffer: Buffer, start: int, limits: Limits, persistent: Persiste
         )
     check_nesting(machine.root, limits)
     return Pickled(machine.root, machine.protocol, frozenset(machine.globals.values()), position + 1)
+
+
+@contextmanager
+def _collector_paused() -> Iterator[None]:
+    """A pickle builds objects and drops none: the collector would only look through all of them, again and again."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 _Step = Callable[[Machine, Any], None]
@@ -71,20 +86,41 @@ _STRINGS = (
     *(pickle.BINBYTES, pickle.SHORT_BINBYTES, pickle.BINBYTES8, pickle.BYTEARRAY8),
 )
 _OPERATIONS: Final[dict[bytes, _Step]] = {
-    pickle.PROTO: Machine.proto, pickle.STOP: Machine.stop,
-    pickle.MARK: Machine.mark, pickle.POP: Machine.pop, pickle.POP_MARK: Machine.drop_mark, pickle.DUP: Machine.dup,
-    pickle.NONE: _constant(None), pickle.NEWTRUE: _constant(True), pickle.NEWFALSE: _constant(False),
+    pickle.PROTO: Machine.proto,
+    pickle.STOP: Machine.stop,
+    pickle.MARK: Machine.mark,
+    pickle.POP: Machine.pop,
+    pickle.POP_MARK: Machine.drop_mark,
+    pickle.DUP: Machine.dup,
+    pickle.NONE: _constant(None),
+    pickle.NEWTRUE: _constant(True),
+    pickle.NEWFALSE: _constant(False),
     **dict.fromkeys((*_NUMBERS, *_STRINGS), Machine.push),
     **dict.fromkeys((pickle.GET, pickle.BINGET, pickle.LONG_BINGET), Machine.get),
     **dict.fromkeys((pickle.PUT, pickle.BINPUT, pickle.LONG_BINPUT), Machine.put),
-    pickle.MEMOIZE: Machine.memoize, pickle.EMPTY_TUPLE: _constant(()), pickle.TUPLE: Machine.make_tuple,
-    pickle.TUPLE1: _tuple_of(1), pickle.TUPLE2: _tuple_of(2), pickle.TUPLE3: _tuple_of(3),
-    pickle.EMPTY_LIST: _empty(list), pickle.EMPTY_DICT: _empty(dict), pickle.EMPTY_SET: _empty(set),
-    pickle.LIST: Machine.make_list, pickle.DICT: Machine.make_dict, pickle.FROZENSET: Machine.make_frozenset,
-    pickle.APPEND: Machine.append, pickle.APPENDS: Machine.appends, pickle.ADDITEMS: Machine.additems,
-    pickle.SETITEM: Machine.setitem, pickle.SETITEMS: Machine.setitems,
-    pickle.GLOBAL: Machine.global_name, pickle.STACK_GLOBAL: Machine.stack_global,
-    pickle.BINPERSID: Machine.persistent_id, pickle.REDUCE: Machine.reduce, pickle.BUILD: Machine.build,
-    pickle.NEWOBJ: Machine.newobj, pickle.NEWOBJ_EX: Machine.newobj_ex,
+    pickle.MEMOIZE: Machine.memoize,
+    pickle.EMPTY_TUPLE: _constant(()),
+    pickle.TUPLE: Machine.make_tuple,
+    pickle.TUPLE1: _tuple_of(1),
+    pickle.TUPLE2: _tuple_of(2),
+    pickle.TUPLE3: _tuple_of(3),
+    pickle.EMPTY_LIST: _empty(list),
+    pickle.EMPTY_DICT: _empty(dict),
+    pickle.EMPTY_SET: _empty(set),
+    pickle.LIST: Machine.make_list,
+    pickle.DICT: Machine.make_dict,
+    pickle.FROZENSET: Machine.make_frozenset,
+    pickle.APPEND: Machine.append,
+    pickle.APPENDS: Machine.appends,
+    pickle.ADDITEMS: Machine.additems,
+    pickle.SETITEM: Machine.setitem,
+    pickle.SETITEMS: Machine.setitems,
+    pickle.GLOBAL: Machine.global_name,
+    pickle.STACK_GLOBAL: Machine.stack_global,
+    pickle.BINPERSID: Machine.persistent_id,
+    pickle.REDUCE: Machine.reduce,
+    pickle.BUILD: Machine.build,
+    pickle.NEWOBJ: Machine.newobj,
+    pickle.NEWOBJ_EX: Machine.newobj_ex,
 }
 _STEPS: Final[dict[int, _Step]] = {code[0]: step for code, step in _OPERATIONS.items()}

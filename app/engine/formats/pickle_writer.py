@@ -290,7 +290,15 @@ _SCALARS: Final[dict[type, Callable[[_Writer, Any], None]]] = {
     float: _Writer._float,
 }
 _COMPOUND: Final[dict[type, Callable[[_Writer, Any], _Steps]]] = {
-    bytes: _Writer._bytes, bytearray: _Writer._bytearray, tuple: _Writer._tuple, list: _Writer._list,
-    dict: _Writer._dict, set: _Writer._set, frozenset: _Writer._frozenset, Global: _Writer._global,
-    Storage: _Writer._storage, PersistentId: _Writer._pid, Object: _Writer._object,
+    bytes: _Writer._bytes,
+    bytearray: _Writer._bytearray,
+    tuple: _Writer._tuple,
+    list: _Writer._list,
+    dict: _Writer._dict,
+    set: _Writer._set,
+    frozenset: _Writer._frozenset,
+    Global: _Writer._global,
+    Storage: _Writer._storage,
+    PersistentId: _Writer._pid,
+    Object: _Writer._object,
 }

@@ -62,6 +62,8 @@ def read_records(file: MappedFile, directory: Directory) -> dict[str, FileBytes]
     if entries and entries[0].offset != 0:
         raise _damaged(f"{entries[0].offset:,} bytes before the first record")
     for entry, end in zip(entries, ends, strict=True):
+        if entry.name.endswith("/"):
+            raise _damaged(f"{entry.name!r} is a folder, torch writes none")
         if entry.name.casefold() in seen:
             raise _damaged(f"two records are called {entry.name!r}")
         seen.add(entry.name.casefold())
@@ -129,7 +131,7 @@ def _read_name(raw: bytes) -> str:
         not name.isprintable()
         or "\\" in name
         or any(part in ("", ".", "..") for part in parts[:-1])
-        or parts[-1] == ".."
+        or parts[-1] in (".", "..")
     ):
         raise _damaged(f"the name {name!r} is not allowed")
     return name
