@@ -1,0 +1,18 @@
+"""What tests of several packages need."""
+
+from pathlib import Path
+
+import pytest
+
+_ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session")
+def checkpoint() -> Path:
+    """A real checkpoint: the large YOLOv7 one where it is at hand, else the largest of the tests' own."""
+    shipped = _ROOT.parent / "shared" / "checkpoints" / "yolov7.pt"
+    if shipped.exists():
+        return shipped
+    own = sorted((_ROOT / "tests" / "data").glob("*.pt"), key=lambda path: path.stat().st_size)
+    assert own, "tests/data holds no checkpoint"
+    return own[-1]

@@ -1,0 +1,176 @@
+"""The main job over real HTTP: a checkpoint in, the fused file and its report out."""
+
+import base64
+import hashlib
+import subprocess
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from app.report import Report
+
+
+@pytest.fixture(scope="module")
+def finished(server: Any, checkpoint: Path) -> httpx.Response:
+    """The answer to an upload that waited for the fused file."""
+    with checkpoint.open("rb") as file:
+        answer = server.http.post("/fuse", params={"wait": 120}, files={"model": (checkpoint.name, file)}, timeout=130)
+    assert answer.status_code == 200, answer.text
+    return answer
+
+
+def _curl(arguments: str, directory: Path) -> str:
+    """Run a curl line as a user would paste it."""
+    line = f"curl -sS --max-time 130 {arguments}"
+    return subprocess.run(["bash", "-c", line], cwd=directory, check=True, capture_output=True, text=True).stdout
+
+
+def test_an_upload_by_curl_is_accepted_and_its_next_command_saves_the_fused_file(
+    server: Any, checkpoint: Path, tmp_path: Path
+) -> None:
+    shown = _curl(f"-i -F model=@{checkpoint} {server.url}/fuse", tmp_path)
+
+    head, body = shown.replace("\r", "").split("HTTP/1.1 202 Accepted\n")[1].split("\n\n", 1)
+    headers = dict(line.lower().split(": ", 1) for line in head.splitlines())
+    job = httpx.Response(200, text=body).json()
+    assert headers["location"] == f"/v1/jobs/{job['id']}"
+    assert "retry-after" in headers
+    assert "content-disposition" not in headers
+    assert job["next"].startswith("curl --fail-with-body -OJ 'http://")
+    subprocess.run(["bash", "-c", job["next"]], cwd=tmp_path, check=True, capture_output=True)
+    assert [path.name for path in tmp_path.iterdir()] == [f"{checkpoint.stem}.fused.pt"]
+
+
+def test_waiting_curl_saves_the_fused_file_under_its_name(server: Any, checkpoint: Path, tmp_path: Path) -> None:
+    _curl(f"--fail-with-body -OJ -F model=@{checkpoint} '{server.url}/fuse?wait=120'", tmp_path)
+
+    (saved,) = tmp_path.iterdir()
+    assert saved.name == f"{checkpoint.stem}.fused.pt"
+    assert 0 < saved.stat().st_size < checkpoint.stat().st_size + 4096
+
+
+def test_the_fused_file_comes_with_digest_name_and_a_link_to_its_report(
+    server: Any, finished: httpx.Response, checkpoint: Path
+) -> None:
+    digest = hashlib.sha256(finished.content)
+    assert finished.headers["etag"] == f'"{digest.hexdigest()}"'
+    assert finished.headers["repr-digest"] == f"sha-256=:{base64.b64encode(digest.digest()).decode()}:"
+    assert finished.headers["content-disposition"] == f'attachment; filename="{checkpoint.stem}.fused.pt"'
+    report = Report.model_validate(server.http.get(finished.links["describedby"]["url"]).json())
+    assert report.output.sha256 == digest.hexdigest()
+    assert report.input.sha256 == hashlib.sha256(checkpoint.read_bytes()).hexdigest()
+
+
+def test_a_preference_to_wait_is_applied_and_confirmed(server: Any, checkpoint: Path) -> None:
+    with checkpoint.open("rb") as file:
+        answer = server.http.post(
+            "/fuse", headers={"Prefer": "respond-async, wait=100"}, files={"model": ("a.pt", file)}, timeout=130
+        )
+
+    assert answer.status_code == 200
+    assert answer.headers["preference-applied"] == "wait=100"
+
+
+def test_a_wait_that_is_too_short_ends_in_the_job(server: Any, checkpoint: Path) -> None:
+    with checkpoint.open("rb") as file:
+        answer = server.http.post("/fuse?wait=0.05", files={"model": ("a.pt", file)})
+
+    assert answer.status_code == 202
+    assert answer.json()["state"] in ("queued", "running")
+    assert server.http.get(f"{answer.headers['location']}/model").status_code == 409
+
+
+def test_a_finished_job_tells_its_whole_story(server: Any, finished: httpx.Response, checkpoint: Path) -> None:
+    job = server.http.get(finished.headers["location"]).json()
+
+    assert job["state"] == "succeeded"
+    assert job["attempts"] == 1
+    assert job["problem"] is None
+    assert job["created_at"] < job["started_at"] < job["finished_at"]
+    assert job["input"]["filename"] == checkpoint.name
+    assert job["output"]["bytes"] == len(finished.content)
+
+
+@pytest.mark.parametrize(
+    ("asked", "start", "stop"), [("bytes=0-9", 0, 10), ("bytes=100-", 100, None), ("bytes=-7", -7, None)]
+)
+def test_a_range_is_that_part_of_the_file(
+    server: Any, finished: httpx.Response, asked: str, start: int, stop: int | None
+) -> None:
+    part = server.http.get(f"{finished.headers['location']}/model", headers={"Range": asked})
+
+    assert part.status_code == 206
+    assert part.content == finished.content[start:stop]
+    assert part.headers["content-range"].endswith(f"/{len(finished.content)}")
+
+
+def test_a_range_of_another_version_is_not_mixed_into_this_one(server: Any, finished: httpx.Response) -> None:
+    whole = server.http.get(
+        f"{finished.headers['location']}/model", headers={"Range": "bytes=0-9", "If-Range": '"other"'}
+    )
+
+    assert whole.status_code == 200
+    assert whole.content == finished.content
+
+
+def test_a_range_outside_of_the_file_is_a_problem(server: Any, finished: httpx.Response) -> None:
+    answer = server.http.get(f"{finished.headers['location']}/model", headers={"Range": "bytes=999999999999-"})
+
+    assert answer.status_code == 416
+    assert answer.headers["content-range"] == f"bytes */{len(finished.content)}"
+    assert answer.json()["code"] == "range-not-satisfiable"
+
+
+def test_a_known_etag_saves_the_download(server: Any, finished: httpx.Response) -> None:
+    path, etag = f"{finished.headers['location']}/model", finished.headers["etag"]
+
+    assert server.http.get(path, headers={"If-None-Match": etag}).status_code == 304
+    assert server.http.head(path).headers["content-length"] == str(len(finished.content))
+
+
+def test_options_count_on_either_side_of_the_file(server: Any, checkpoint: Path) -> None:
+    model = ("model", (checkpoint.name, checkpoint.read_bytes()))
+    parts = [("strict", (None, "true")), model, ("dtype", (None, "float32")), ("max_error", (None, "0.5"))]
+
+    answer = server.http.post("/fuse", files=parts)
+
+    assert answer.status_code == 202
+    assert answer.json()["options"] == {"max_error": 0.5, "dtype": "float32", "strict": True}
+
+
+def test_uploads_at_the_same_time_all_get_their_own_answer(server: Any, checkpoint: Path) -> None:
+    def upload(number: int) -> httpx.Response:
+        files = {"model": (f"number-{number}.pt", checkpoint.read_bytes())}
+        return httpx.post(f"{server.url}/fuse?wait=120", files=files, timeout=130)
+
+    with ThreadPoolExecutor(4) as pool:
+        answers = list(pool.map(upload, range(4)))
+
+    assert [answer.status_code for answer in answers] == [200] * 4
+    names = [answer.headers["content-disposition"] for answer in answers]
+    assert names == [f'attachment; filename="number-{number}.fused.pt"' for number in range(4)]
+
+
+def test_a_file_that_is_no_checkpoint_is_refused_by_name_and_with_a_remedy(server: Any) -> None:
+    answer = server.http.post("/fuse?wait=60", files={"model": ("notes.pt", b"These are notes, not weights.\n" * 50)})
+
+    problem = answer.json()
+    assert answer.status_code == problem["status"]
+    assert 400 <= answer.status_code < 500
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert problem["remedy"]
+    job = server.http.get(problem["instance"]).json()
+    assert job["state"] == "failed"
+    assert job["problem"] == problem
+    for part in ("model", "report"):
+        assert server.http.get(f"{problem['instance']}/{part}").json() == problem
+
+
+def test_the_service_prints_no_secret_and_no_advertisement(server: Any, finished: httpx.Response) -> None:
+    log = server.log.read_text()
+
+    assert "conductor" not in log.lower()
+    assert "console.dbos" not in log
