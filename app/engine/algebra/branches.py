@@ -131,7 +131,8 @@ def _window(plans: Sequence[Plan], dim: int) -> _Window | Refusal:
             "before the stride: their sizes are not equal for every input",
         )
     steps = [plan.geometry.dilation[dim] for plan in plans if plan.kernel[dim] > 1]
-    grid = math.gcd(*steps, *(begin - sides[0][0] for begin, _ in sides)) or 1
+    grid = math.gcd(*steps, *(begin - sides[0][0] for begin, _ in sides))
+    grid = grid or plans[0].geometry.dilation[dim]  # one tap each at one place
     begin, end = (max(along) for along in zip(*sides, strict=True))
     return _Window(begin, end, grid, (begin + end - growth[0]) // grid + 1)
 

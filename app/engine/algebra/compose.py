@@ -124,7 +124,7 @@ def _joint_geometry(first: Plan, second: Plan) -> Geometry:
         padding=tuple((own[0] + step * other[0], own[1] + step * other[1]) for own, step, other in sides),
         dilation=_joint_dilation(first, second),
         groups=math.gcd(one.groups, two.groups),
-        padding_mode=two.padding_mode if two.pads else one.padding_mode,
+        padding_mode=next((part.padding_mode for part in (two, one) if part.pads), "zeros"),
         transposed=one.transposed or two.transposed,
         output_padding=tuple(a + b for a, b in zip(one.output_padding, two.output_padding, strict=True)),
     )

@@ -67,14 +67,18 @@ def add_rows(total: Tensor, rows: Tensor) -> None:
 
 
 def undilate(conv: ConvMap) -> ConvMap:
-    """The same map with dilation 1: zeros between the taps."""
+    """The same map with dilation 1: zeros between the taps.
+
+    Raises ValueError for a transposed convolution whose output padding only its dilation allows.
+    """
     return spread(conv, (1,) * conv.geometry.ndim)
 
 
 def spread(conv: ConvMap, dilation: tuple[int, ...]) -> ConvMap:
     """The same map with a smaller dilation, which must divide the map's own (any, where the kernel is 1)."""
     reach = conv.geometry.reach(conv.kernel)
-    if any(distance % step for distance, step in zip(reach, dilation, strict=True)):
+    spacing = zip(conv.geometry.dilation, conv.kernel, dilation, strict=True)
+    if any(size > 1 and own % step for own, size, step in spacing):
         raise ValueError(f"taps of dilation {conv.geometry.dilation} don't lie on the grid {dilation}")
     geometry = replace(conv.geometry, dilation=dilation)
     if dilation == conv.geometry.dilation:
