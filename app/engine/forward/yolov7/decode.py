@@ -9,6 +9,11 @@ def anchored(x: Tensor, anchors: int, outputs: int) -> Tensor:
     return torch.unflatten(x, 1, (anchors, outputs)).permute(0, 1, 3, 4, 2)
 
 
+def anchored_parts(detection: Tensor, points: Tensor, anchors: int, outputs: int) -> Tensor:
+    """As `anchored`, of two maps one behind the other."""
+    return anchored(torch.cat((detection, points), 1), anchors, outputs)
+
+
 def _cells(raw: Tensor) -> Tensor:
     """The (x, y) of each cell of (n, anchors, h, w, outputs), as (1, 1, h, w, 2)."""
     height, width = raw.shape[2:4]

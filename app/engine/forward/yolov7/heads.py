@@ -104,7 +104,8 @@ def keypoint(block: Block, maps: Any, ops: Ops) -> Any:
         raise UnknownFlow(block.module.path, "published-class-cannot-run", reason)
     raw = []
     for i, x in enumerate(_levels(maps)[: block.nl]):
-        raw.append(_anchored(block, ops.concat([_implicit(block, i, x), block.m_kpt[i](x)]), ops))
+        parts = _implicit(block, i, x), block.m_kpt[i](x)
+        raw.append(ops.apply("anchored", decode.anchored_parts, *parts, block.na, block.no))
     if block.export:
         return raw
     stride = _stride(block)
