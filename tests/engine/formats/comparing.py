@@ -5,12 +5,19 @@ import types
 import numpy as np
 import torch
 
+from app.engine.formats.nesting import children
+from app.engine.ir.node import MISSING, Global, Object, Storage
+
+_ATOMS = (type(None), bool, int, float, str, bytes, type, types.FunctionType, torch.dtype, torch.device)
+
 
 def assert_same(left, right, path="root", seen=None):
     """Walk both graphs at once; every object of the left one must always meet the same object of the right one."""
     seen = {} if seen is None else seen
     assert type(left) is type(right), f"{path}: {type(left)} and {type(right)}"
-    if isinstance(left, (type(None), bool, int, float, str, bytes, type, types.FunctionType, torch.dtype, torch.device)):
+    if isinstance(
+        left, (type(None), bool, int, float, str, bytes, type, types.FunctionType, torch.dtype, torch.device)
+    ):
         assert left == right, f"{path}: {left!r} and {right!r}"
         return
     if id(left) in seen:
@@ -51,18 +58,19 @@ def _assert_same_parts(left, right, path, seen):
 def _assert_same_tensor(left, right, path, seen):
     assert (left.dtype, left.shape, left.stride()) == (right.dtype, right.shape, right.stride()), path
     assert (left.storage_offset(), left.requires_grad) == (right.storage_offset(), right.requires_grad), path
-    as_bytes = [t.detach().contiguous().reshape(-1).view(torch.uint8) for t in (left, right)] if left.numel() else [1, 1]
+    as_bytes = (
+        [t.detach().contiguous().reshape(-1).view(torch.uint8) for t in (left, right)] if left.numel() else [1, 1]
+    )
     assert left.numel() == 0 or torch.equal(*as_bytes), path
     storages = (left.untyped_storage().data_ptr(), right.untyped_storage().data_ptr())
     if storages[0]:
-        assert seen.setdefault(("storage", storages[0]), storages[1]) == storages[1], f"{path}: a shared storage was split"
+        assert seen.setdefault(("storage", storages[0]), storages[1]) == storages[1], (
+            f"{path}: a shared storage was split"
+        )
 
 
 def tree_text(root):
     """An inert tree as a list of lines in which aliases show; equal for equal trees. Iterative."""
-    from app.engine.formats.nesting import children
-    from app.engine.ir.node import MISSING, Global, Object, Storage
-
     lines, numbers, pending = [], {}, [root]
     while pending:
         value = pending.pop()

@@ -29,7 +29,7 @@ class Settings:
     names: list
 
 
-class Pair(collections.namedtuple("Pair", "a b")):  # noqa: SLOT002  # an ordinary subclass, as user code has them
+class Pair(collections.namedtuple("Pair", "a b")):  # an ordinary subclass, as user code has them
     pass
 
 

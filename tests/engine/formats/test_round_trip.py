@@ -136,10 +136,9 @@ def test_the_protocol_of_the_object_pickle_is_kept(round_trip, protocol):
 def test_python_2_names_and_operations_of_protocol_0_come_back_under_their_names(tmp_path):
     pickled = (
         b"(dp0\nS'model'\np1\nccopy_reg\n_reconstructor\np2\n(ctests.engine.formats.kinds\nStack\np3\n"
-        b"c__builtin__\nlist\np4\n(lI1\naL2L\naF2.5\naV\\u00e4\nI01\natRp5\nsS'set'\n"
+        b"c__builtin__\nlist\np4\n(lI1\naL2L\naF2.5\naV\\u00e4\naI01\natRp5\nsS'set'\n"
         b"c__builtin__\nset\n((lI3\natRs."
     )
-    pickled = pickled.replace(b"aV\\u00e4\nI01\nat", b"aV\\u00e4\naI01\nat")
     path = _replace_pickle(tmp_path, pickled)
     file = read_file(path)
 
@@ -154,7 +153,7 @@ def test_python_2_names_and_operations_of_protocol_0_come_back_under_their_names
 
 
 def test_an_ordered_dict_as_python_2_wrote_it_becomes_pairs(tmp_path):
-    file = read_file(_replace_pickle(tmp_path, b"ccollections\nOrderedDict\n(((lp0\n(lp1\nI1\naI2\naatR.".replace(b"(((l", b"((l")))
+    file = read_file(_replace_pickle(tmp_path, b"ccollections\nOrderedDict\n((lp0\n(lp1\nI1\naI2\naatR."))
 
     assert (file.root.args, file.root.pairs) == ((), {1: 2})
 
