@@ -3,6 +3,7 @@
 import os
 import signal
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -35,10 +36,11 @@ def test_a_job_survives_the_death_of_worker_warm_parent_child_and_api(serve: Ser
     server = serve(max_attempts=5)
     job = server.upload(checkpoint)
 
-    for victim in (lambda: server.role("worker"), server.warm_parent, lambda: child):
+    for victim in ("worker", "warm parent", "child"):
         child = server.stopped_child()
-        os.kill(victim(), signal.SIGKILL)
-        server.until(lambda: _gone(child), seconds=5)  # noqa: B023  # called at once
+        pids = {"worker": server.role("worker"), "warm parent": server.warm_parent(), "child": child}
+        os.kill(pids[victim], signal.SIGKILL)
+        server.until(partial(_gone, child), seconds=5)
     os.kill(server.role("api"), signal.SIGKILL)
     server.until(lambda: server._answers("/livez"))
 
@@ -55,7 +57,7 @@ def test_a_job_whose_process_always_dies_fails_with_the_reason(serve: Serve, che
         child = server.stopped_child()
         os.kill(child, signal.SIGSEGV)
         os.kill(child, signal.SIGCONT)
-        server.until(lambda: _gone(child))  # noqa: B023  # called at once
+        server.until(partial(_gone, child))
 
     ended = server.job(job, wait=20)
     assert ended["state"] == "failed"

@@ -1,0 +1,90 @@
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from app.settings import InvalidSettings, as_environment, read_settings
+
+_ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(autouse=True)
+def _no_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in os.environ:
+        if name.startswith("FUSEBOX_"):
+            monkeypatch.delenv(name)
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("90", 90), ("90s", 90), ("15m", 900), ("24h", 86400), ("7d", 604800), ("1.5h", 5400)]
+)
+def test_retention_reads_as_people_write_times(monkeypatch: pytest.MonkeyPatch, text: str, seconds: float) -> None:
+    monkeypatch.setenv("FUSEBOX_RETENTION", text)
+
+    assert read_settings().retention == seconds
+
+
+@pytest.mark.parametrize(("text", "size"), [("1024", 1024), ("512M", 512 << 20), ("4g", 4 << 30), ("2GiB", 2 << 30)])
+def test_sizes_read_as_people_write_them(monkeypatch: pytest.MonkeyPatch, text: str, size: int) -> None:
+    monkeypatch.setenv("FUSEBOX_MAX_UPLOAD_BYTES", text)
+
+    assert read_settings().max_upload_bytes == size
+
+
+def test_without_any_setting_all_lies_in_one_directory_on_loopback(tmp_path: Path) -> None:
+    settings = read_settings(data_dir=tmp_path)
+
+    assert (settings.host, settings.port, settings.retention) == ("127.0.0.1", 8000, 24 * 3600)
+    assert settings.database == f"sqlite:///{tmp_path}/fusebox.sqlite"
+    assert settings.blobs == f"file://{tmp_path}/blobs"
+
+
+def test_the_command_line_goes_before_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FUSEBOX_PORT", "9000")
+
+    assert read_settings(port=None).port == 9000
+    assert read_settings(port=9001).port == 9001
+
+
+def test_settings_survive_the_way_to_a_child_process(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    settings = read_settings(data_dir=tmp_path, retention="2h", max_upload_bytes="1G", device="cuda:1", port=1)
+    for name, value in as_environment(settings).items():
+        monkeypatch.setenv(name, value)
+
+    assert read_settings() == settings
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("PORT", "http"),
+        ("PORT", "70000"),
+        ("RETENTION", "a day"),
+        ("RETENTION", "0"),
+        ("DEVICE", "gpu"),
+        ("MAX_UPLOAD_BYTES", "-1"),
+        ("MAX_ATTEMPTS", "0"),
+    ],
+)
+def test_a_bad_value_is_named_with_its_variable(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
+    monkeypatch.setenv(f"FUSEBOX_{name}", value)
+
+    with pytest.raises(InvalidSettings, match=rf"FUSEBOX_{name} is .*{value}"):
+        read_settings()
+
+
+def test_a_bad_setting_ends_the_program_with_a_sentence_and_no_traceback() -> None:
+    ended = subprocess.run(
+        [sys.executable, "-m", "app", "serve"],
+        cwd=_ROOT,
+        env={**os.environ, "FUSEBOX_RETENTION": "forever"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert ended.returncode == 2
+    assert ended.stderr.startswith("fusebox: FUSEBOX_RETENTION is 'forever': write a number of seconds")
+    assert "Traceback" not in ended.stderr
