@@ -94,6 +94,8 @@ def _settings(**given: Any) -> Settings:
 
 
 def _log() -> None:
+    # It warns of every broken form that anybody sends.
+    logging.getLogger("python_multipart").setLevel(logging.ERROR)
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s %(message)s")
 
 

@@ -1,0 +1,158 @@
+"""A worker's part in a job, with the real sandbox, SQLite and local blobs."""
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+
+from app.jobs import table
+from app.jobs.database import open_database
+from app.jobs.job import Input, Job
+from app.options import FuseOptions
+from app.sandbox.supervisor import Forge
+from app.storage import LocalBlobs, input_key
+from app.worker.run_job import Bench, _publish, run_job
+
+
+@pytest.fixture(scope="module")
+def forge() -> Iterator[Forge]:
+    with Forge(threads=1) as warm:
+        yield warm
+
+
+@pytest.fixture
+def engine(tmp_path: Path) -> Iterator[sa.Engine]:
+    opened = open_database(f"sqlite:///{tmp_path / 'jobs.sqlite'}")
+    table.create_tables(opened)
+    yield opened
+    opened.dispose()
+
+
+@pytest.fixture
+def bench(engine: sa.Engine, forge: Forge, tmp_path: Path) -> Bench:
+    return Bench(
+        engine=engine,
+        blobs=LocalBlobs(tmp_path / "blobs"),
+        forge=forge,
+        worker="w",
+        work_dir=tmp_path / "work",
+        device="cpu",
+        timeout_seconds=60,
+        max_deaths=2,
+    )
+
+
+def _accept(bench: Bench, content: bytes, job_id: str = "a", **options: object) -> str:
+    upload = bench.blobs.upload(input_key(job_id))
+    upload.write(content)
+    upload.commit()
+    source = Input("yolov7.pt", len(content), hashlib.sha256(content).hexdigest(), input_key(job_id))
+    with bench.engine.begin() as connection:
+        table.insert_job(connection, job_id, FuseOptions.model_validate(options), source)
+    return job_id
+
+
+def _read(bench: Bench, job_id: str) -> Job:
+    job = table.read_job(bench.engine, job_id)
+    assert job is not None
+    return job
+
+
+def test_a_checkpoint_is_fused_published_and_cleaned_up_after(bench: Bench, checkpoint: Path) -> None:
+    job_id = _accept(bench, checkpoint.read_bytes())
+
+    run_job(bench, job_id)
+
+    job = _read(bench, job_id)
+    assert job.output is not None, job.problem
+    fused = b"".join(bench.blobs.read(job.output.model_key, 0, 1 << 40))
+    assert (len(fused), hashlib.sha256(fused).hexdigest()) == (job.output.bytes, job.output.sha256)
+    assert job.output.filename == "yolov7.fused.pt"
+    assert list((bench.work_dir / "w").iterdir()) == []
+
+
+def test_the_same_job_gives_the_same_bytes(bench: Bench, checkpoint: Path) -> None:
+    jobs = [_accept(bench, checkpoint.read_bytes(), name) for name in ("a", "b")]
+
+    for job_id in jobs:
+        run_job(bench, job_id)
+
+    first, second = (_read(bench, job_id).output for job_id in jobs)
+    assert first is not None
+    assert second is not None
+    assert first.sha256 == second.sha256
+
+
+def test_an_error_limit_that_no_rounding_meets_fails_with_the_figures(bench: Bench, checkpoint: Path) -> None:
+    job_id = _accept(bench, checkpoint.read_bytes(), max_error=1e-300)
+
+    run_job(bench, job_id)
+
+    job = _read(bench, job_id)
+    assert job.state == "failed"
+    assert job.problem is not None
+    assert job.problem.code == "not-equivalent"
+    assert job.output is None
+
+
+@pytest.mark.parametrize(
+    "content", [b"notes", b"PK\x03\x04" + bytes(100), b"\x80\x02}q\x00.", b"\x80\x04\x95" + bytes(30)]
+)
+def test_a_bad_file_fails_with_its_problem_and_is_tried_once(bench: Bench, content: bytes) -> None:
+    job_id = _accept(bench, content)
+
+    run_job(bench, job_id)
+
+    job = _read(bench, job_id)
+    assert (job.state, job.attempt) == ("failed", 1)
+    assert job.problem is not None
+    assert 400 <= job.problem.status < 500
+    assert job.problem.remedy
+
+
+def test_a_job_whose_upload_is_gone_says_so(bench: Bench) -> None:
+    job_id = _accept(bench, b"x")
+    bench.blobs.delete_prefix("a/")
+
+    run_job(bench, job_id)
+
+    problem = _read(bench, job_id).problem
+    assert problem is not None
+    assert problem.code == "job-expired"
+
+
+def test_a_canceled_job_is_not_begun(bench: Bench) -> None:
+    job_id = _accept(bench, b"x")
+    table.cancel(bench.engine, job_id)
+
+    run_job(bench, job_id)
+
+    assert _read(bench, job_id).attempt == 0
+
+
+def test_a_device_that_is_not_there_fails_the_job_and_not_the_worker(bench: Bench, checkpoint: Path) -> None:
+    job_id = _accept(bench, checkpoint.read_bytes())
+
+    run_job(replace(bench, device="cuda:7"), job_id)
+
+    assert _read(bench, job_id).state == "failed"
+
+
+@pytest.mark.parametrize("which", ["output", "report.json"])
+@pytest.mark.parametrize("how", ["symlink_to", "hardlink_to"])
+def test_a_child_can_not_publish_a_file_of_somebody_else(bench: Bench, tmp_path: Path, which: str, how: str) -> None:
+    job_id = _accept(bench, b"x")
+    job = table.claim_job(bench.engine, job_id, "w")
+    assert job is not None
+    secret = tmp_path / "secret"
+    secret.write_text("secret")
+    for name in ("output", "report.json"):
+        (tmp_path / name).write_text("x") if name != which else getattr(tmp_path / name, how)(secret)
+
+    with pytest.raises(AssertionError, match="not a plain file"):
+        _publish(bench, job, tmp_path)
+
+    assert _read(bench, job_id).output is None
