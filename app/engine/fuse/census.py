@@ -54,6 +54,8 @@ def widen(root: Module) -> None:
                 if id(node) not in wide:
                     make = parameter if is_parameter(node) else buffer
                     wide[id(node)] = make(
-                        stored.read().to(torch.float32), location=stored.storage.location, requires_grad=stored.requires_grad
+                        stored.read().to(torch.float32),
+                        location=stored.storage.location,
+                        requires_grad=stored.requires_grad,
                     )
                 content[name] = wide[id(node)]

@@ -69,7 +69,11 @@ def _conv_attributes(weight: Tensor, kernel: tuple[int, ...], geometry: Geometry
 
 
 def _node(
-    class_path: tuple[str, str], attributes: dict[str, Any], parameters: dict[str, Any], template: Module | None, training: bool
+    class_path: tuple[str, str],
+    attributes: dict[str, Any],
+    parameters: dict[str, Any],
+    template: Module | None,
+    training: bool,
 ) -> Object:
     node = module_node(class_path, training=training, parameters=parameters, attributes=attributes)
     if template is None or template.class_path != ".".join(class_path):

@@ -41,12 +41,16 @@ def places(trace: Trace, root: Module) -> dict[int, Place]:
     return found
 
 
-def _place(node: Node, slots: Mapping[str, tuple[Slot, ...]], shared: Mapping[str, Barrier], found: dict[int, Place]) -> Place:
+def _place(
+    node: Node, slots: Mapping[str, tuple[Slot, ...]], shared: Mapping[str, Barrier], found: dict[int, Place]
+) -> Place:
     if isinstance(node.operation, ir.Apply):
         return Barrier("not-linear", f"{node.operation.name} is not linear")
     scope = node.scope
     if scope is None:
-        return Barrier("no-layer-of-its-own", "its operator is written in its class's code, not in a layer that can change")
+        return Barrier(
+            "no-layer-of-its-own", "its operator is written in its class's code, not in a layer that can change"
+        )
     barrier = shared.get(node.owner if scope.chain else scope.path)
     if barrier is not None:
         return barrier

@@ -245,4 +245,3 @@ def _put(root: Module, path: str, node: object) -> None:
         parent = parent.child(part)
     assert parent is not None
     parent.table("_modules")[name] = node
-

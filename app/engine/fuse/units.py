@@ -50,7 +50,9 @@ def find_units(root: Module, shapes: Shapes | None = None) -> Units:
 
 
 def _unit(module: Module, shapes: Shapes, assumed: bool) -> Unit:
-    return Unit(module, shapes, trace(module, shapes, family_of), lambda again: trace(again, shapes, family_of), assumed)
+    return Unit(
+        module, shapes, trace(module, shapes, family_of), lambda again: trace(again, shapes, family_of), assumed
+    )
 
 
 def _below(module: Module) -> Iterator[Unit]:
@@ -131,5 +133,3 @@ def families_read(units: tuple[Unit, ...]) -> dict[tuple[str, str], int]:
                 key = (module.class_path, family.read_as)
                 counts[key] = counts.get(key, 0) + 1
     return counts
-
-

@@ -181,8 +181,10 @@ class _Reader:
         if x.core is not None:
             result = composed_core(x, node, core)
         elif x.after is not None:
-            result = conv_after_affine(x, node) if core.plan.geometry and not isinstance(node.operation, ir.AvgPool) else (
-                Refusal("affine-before-pool", "a scale or shift before an average pool stays")
+            result = (
+                conv_after_affine(x, node)
+                if core.plan.geometry and not isinstance(node.operation, ir.AvgPool)
+                else (Refusal("affine-before-pool", "a scale or shift before an average pool stays"))
             )
         if isinstance(result, Refusal):
             self._give_up(x, result)

@@ -68,7 +68,10 @@ class _Walk:
         original, changed = dict(start), dict(start)
         for node in self.graph.nodes:
             self._step(node, original, changed)
-            done = [*node.inputs, *([self.fused[id(node.output)].region.input] if id(node.output) in self.fused else [])]
+            done = [
+                *node.inputs,
+                *([self.fused[id(node.output)].region.input] if id(node.output) in self.fused else []),
+            ]
             for value in done:
                 left[id(value)] -= 1
                 if left[id(value)] == 0:

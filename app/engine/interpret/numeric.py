@@ -92,7 +92,12 @@ def evaluate(node: Node, args: list[Tensor], read: Read) -> Tensor:
         case ir.AvgPool():
             pool: Any = _AVG_POOL[len(operation.kernel)]
             pooled: Tensor = pool(
-                x, operation.kernel, operation.stride, operation.padding, operation.ceil_mode, operation.count_include_pad
+                x,
+                operation.kernel,
+                operation.stride,
+                operation.padding,
+                operation.ceil_mode,
+                operation.count_include_pad,
             )
             return pooled
         case ir.Apply():

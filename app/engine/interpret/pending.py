@@ -179,7 +179,11 @@ def composed_core(first: Pending, node: Node, second: Core) -> Core | Refusal:
     pads = second.plan.geometry.pads
     bias_zero = not pads or not bool(first.convolution().bias.any())
     plan = algebra.compose_plan(
-        first.core.plan.weight_shape, first.core.plan.geometry, second.plan.weight_shape, second.plan.geometry, bias_zero
+        first.core.plan.weight_shape,
+        first.core.plan.geometry,
+        second.plan.weight_shape,
+        second.plan.geometry,
+        bias_zero,
     )
     if isinstance(plan, Refusal):
         return plan
@@ -195,7 +199,9 @@ def composed_core(first: Pending, node: Node, second: Core) -> Core | Refusal:
 
 def joined_core(parts: tuple[Pending, ...], node: Node) -> Core | Refusal:
     """The sum or the concatenation of branches of one ancestor as one convolution."""
-    plans = [part.core.plan if part.core else algebra.identity_map(part.value.shape[1], _dims(part)).plan for part in parts]
+    plans = [
+        part.core.plan if part.core else algebra.identity_map(part.value.shape[1], _dims(part)).plan for part in parts
+    ]
     adding = isinstance(node.operation, ir.Add)
     plan = (algebra.merge_plan if adding else algebra.concat_plan)(plans)
     if isinstance(plan, Refusal):
@@ -217,7 +223,12 @@ def pool_core(node: Node) -> Core | Refusal:
 
     def build() -> ConvMap | Refusal:
         return algebra.average_pool_map(
-            channels, operation.kernel, operation.stride, operation.padding, operation.count_include_pad, operation.ceil_mode
+            channels,
+            operation.kernel,
+            operation.stride,
+            operation.padding,
+            operation.count_include_pad,
+            operation.ceil_mode,
         )
 
     lifted = build()
