@@ -28,8 +28,8 @@ def fuse_file(source: Path, output: Path, report_path: Path | None, given: dict[
         return _complain(error)
     _words.print(_summary(report))
     for note in report.notes:
-        _words.print(f"note: {note}", markup=False)
-    _words.print(f"{output}  {report.output.bytes:,} bytes", markup=False)
+        _words.print(f"note: {note}", markup=False, soft_wrap=True)
+    _words.print(f"{output}  {report.output.bytes:,} bytes", markup=False, soft_wrap=True)
     return 0
 
 
@@ -93,9 +93,9 @@ def _options(given: dict[str, Any]) -> FuseOptions:
 
 
 def _complain(error: AppError) -> int:
-    _words.print(f"{error.code}: {error.detail}", markup=False)
+    _words.print(f"{error.code}: {error.detail}", markup=False, soft_wrap=True)
     if error.remedy:
-        _words.print(error.remedy, markup=False)
+        _words.print(error.remedy, markup=False, soft_wrap=True)
     return 1
 
 

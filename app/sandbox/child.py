@@ -62,9 +62,11 @@ def _fuse(request: Request, channel: socket.socket) -> Finished | Rejected:
 
 
 def choose_device(wanted: str) -> str:
-    """`auto` is CUDA if there is one. Only a child asks: the warm parent must never touch CUDA."""
+    """`auto` is CUDA if there is one. Raises InternalError. Only a child asks: its parent must never touch CUDA."""
     if wanted == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
+    if wanted.startswith("cuda") and int(wanted.partition(":")[2] or 0) >= torch.cuda.device_count():
+        raise InternalError(f"There is no device {wanted} here.", remedy="The operator sets it as FUSEBOX_DEVICE.")
     return wanted
 
 

@@ -138,7 +138,9 @@ def test_a_device_that_is_not_there_fails_the_job_and_not_the_worker(bench: Benc
 
     run_job(replace(bench, device="cuda:7"), job_id)
 
-    assert _read(bench, job_id).state == "failed"
+    problem = _read(bench, job_id).problem
+    assert problem is not None
+    assert (problem.code, "cuda:7" in problem.detail) == ("internal-error", True)
 
 
 @pytest.mark.parametrize("which", ["output", "report.json"])

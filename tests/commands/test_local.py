@@ -1,0 +1,96 @@
+"""`fusebox fuse` and `fusebox inspect` as a user types them."""
+
+import hashlib
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from app.report import Inspection, Report
+
+_ROOT = Path(__file__).resolve().parent.parent.parent
+
+
+def _fusebox(*arguments: object) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "app", *map(str, arguments)]
+    return subprocess.run(command, cwd=_ROOT, capture_output=True, text=True, check=False)
+
+
+def test_fuse_writes_model_and_report_and_shows_a_summary(checkpoint: Path, tmp_path: Path) -> None:
+    output, report_path = tmp_path / "o.pt", tmp_path / "r.json"
+
+    ended = _fusebox("fuse", checkpoint, "-o", output, "--report", report_path, "--dtype", "float32", "--device", "cpu")
+
+    assert ended.returncode == 0, ended.stderr
+    report = Report.model_validate_json(report_path.read_bytes())
+    assert report.output.sha256 == hashlib.sha256(output.read_bytes()).hexdigest()
+    for shown in ("parameters", "batch norms", "identity error", f"{report.summary.parameters_after:,}"):
+        assert shown in ended.stderr
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["o.pt", "r.json"]
+
+
+def test_inspect_says_what_is_in_a_file_as_json(checkpoint: Path) -> None:
+    ended = _fusebox("inspect", checkpoint)
+
+    assert ended.returncode == 0, ended.stderr
+    assert (
+        Inspection.model_validate_json(ended.stdout).input.sha256 == hashlib.sha256(checkpoint.read_bytes()).hexdigest()
+    )
+
+
+def test_a_file_that_is_no_checkpoint_is_refused_in_two_readable_lines(tmp_path: Path) -> None:
+    notes = tmp_path / "notes.txt"
+    notes.write_text("These are notes, not weights.")
+
+    for arguments in (("fuse", notes, "-o", tmp_path / "o.pt"), ("inspect", notes)):
+        ended = _fusebox(*arguments)
+
+        assert ended.returncode == 1
+        assert ended.stderr.startswith("unsupported-format: ")
+        assert "Traceback" not in ended.stderr
+        assert len(ended.stderr.splitlines()) >= 2
+    assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
+
+
+def test_the_input_is_never_overwritten(checkpoint: Path, tmp_path: Path) -> None:
+    model, link = tmp_path / "m.pt", tmp_path / "link.pt"
+    model.write_bytes(checkpoint.read_bytes())
+    link.symlink_to(model)
+    before = model.read_bytes()
+
+    for arguments in (("-o", model), ("-o", link), ("-o", tmp_path / "o.pt", "--report", model)):
+        ended = _fusebox("fuse", model, *arguments)
+
+        assert ended.returncode == 1
+        assert "is the input" in ended.stderr
+    assert model.read_bytes() == before
+
+
+def test_a_limit_that_is_not_met_leaves_the_old_output_alone(checkpoint: Path, tmp_path: Path) -> None:
+    output = tmp_path / "o.pt"
+    output.write_text("the good one")
+
+    ended = _fusebox("fuse", checkpoint, "-o", output, "--max-error", "1e-300")
+
+    assert (ended.returncode, ended.stderr.split(":")[0]) == (1, "not-equivalent")
+    assert output.read_text() == "the good one"
+    assert list(tmp_path.iterdir()) == [output]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("no-such.pt", "-o", "o.pt"), "no-such.pt"),
+        (("pyproject.toml", "-o", "no/such/directory/o.pt"), "no such directory"),
+        (("pyproject.toml", "-o", "/tmp/o.pt", "--max-error", "-1"), "--max-error is -1"),
+        (("pyproject.toml", "-o", "/tmp/o.pt", "--report", "/tmp/o.pt"), "both model and report"),
+        (("pyproject.toml", "-o", "app"), "can't be written"),
+    ],
+)
+def test_a_wrong_argument_is_named(arguments: tuple[str, ...], said: str) -> None:
+    ended = _fusebox("fuse", *arguments)
+
+    assert ended.returncode == 1
+    assert said in " ".join(ended.stderr.split())
+    assert "Traceback" not in ended.stderr
