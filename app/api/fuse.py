@@ -9,6 +9,7 @@ from starlette.responses import Response
 
 from app.api.deps import BaseUrl, Service, ServiceDep
 from app.api.jobs import answer_job, answer_model
+from app.api.lingering import Body, linger
 from app.api.multipart import read_boundary
 from app.api.problems import answer_problem, documented
 from app.api.schemas import JobView, job_path
@@ -44,11 +45,12 @@ def _form() -> dict[str, object]:
 )
 async def fuse(request: Request, service: ServiceDep, base_url: BaseUrl, wait: WaitDep) -> Response:
     """Fuse a checkpoint. After a 202 the job is not lost, whatever crashes."""
+    body = Body(request)
     try:
-        job_id = await _accept(service, request)
+        job_id = await _accept(service, request, body)
     except AppError as error:
-        # What is left of the body is not read, so the connection can't be used again.
-        return answer_problem(Problem.of(error), request.url.path, close=True)
+        problem = answer_problem(Problem.of(error), request.url.path, close=not body.ended)
+        return problem if body.ended or body.awaits_permission else linger(problem)
     job = await wait_for(service, job_id, wait, request) if wait.seconds else await job_or_404(service, job_id)
     location = {"Location": job_path(job_id)}
     if wait.seconds and job.finished:
@@ -56,7 +58,7 @@ async def fuse(request: Request, service: ServiceDep, base_url: BaseUrl, wait: W
     return answer_job(job, base_url, 202, wait.headers | location)
 
 
-async def _accept(service: Service, request: Request) -> str:
+async def _accept(service: Service, request: Request, body: Body) -> str:
     """Store the upload and queue the job. Raises AppError; a caller who leaves halfway leaves nothing behind."""
     unknown = [name for name in request.query_params if name != "wait"]
     if unknown:
@@ -69,7 +71,7 @@ async def _accept(service: Service, request: Request) -> str:
     limits.check_declared(_content_length(request), await anyio.to_thread.run_sync(service.blobs.free_bytes))
     job_id = secrets.token_hex(16)
     async with Receiver(service.blobs, input_key(job_id), limits) as receiver:
-        source, options = await receiver.receive(request.stream(), boundary)
+        source, options = await receiver.receive(body, boundary)
         # Shielded: a caller who leaves now must not separate the row from its blob.
         with anyio.CancelScope(shield=True):
             await anyio.to_thread.run_sync(_enqueue, service, job_id, source, options)

@@ -1,7 +1,7 @@
 """An upload on its way from the socket to its blob: written once, hashed and counted, in constant memory."""
 
 import hashlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterable
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Self
@@ -79,7 +79,7 @@ class Receiver:
         """The job is accepted: the blob is its own now."""
         self._kept = True
 
-    async def receive(self, body: AsyncIterator[bytes], boundary: bytes) -> tuple[Input, FuseOptions]:
+    async def receive(self, body: AsyncIterable[bytes], boundary: bytes) -> tuple[Input, FuseOptions]:
         """Read the whole form and make the blob durable. Raises AppError; the client's leaving passes through."""
         reader = MultipartReader(boundary)
         async for piece in body:
