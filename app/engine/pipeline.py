@@ -5,26 +5,28 @@ import platform
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from app.engine.formats import TorchFile, read_file, write_file
 from app.engine.forward.families import family_of
-from app.engine.fuse.census import Census, count, widen
-from app.engine.fuse.replace import Fusion, apply, plan_fusion
+from app.engine.fuse.census import Census, count, first_not_finite, widen
+from app.engine.fuse.replace import Fusion, apply, plan_fusion, withheld
+from app.engine.fuse.survey import survey
 from app.engine.fuse.units import Unit, Units, families_read, find_units
 from app.engine.interpret.affine import Cut
-from app.engine.interpret.lockstep import Fused, Proof, RegionProof, prove
+from app.engine.interpret.lockstep import Fused, RegionProof
 from app.engine.ir.checkpoint import Found, find_model, strip, total_bytes
 from app.engine.ir.module import Module
-from app.engine.verify.equivalence import Figures, failure, measure_written
+from app.engine.verify.compare import silent
+from app.engine.verify.equivalence import Baseline, Figures, failure, measure_original, measure_written
 from app.engine.verify.probes import SEED, probe
-from app.errors import NotEquivalent
+from app.engine.verify.written import missing
+from app.errors import NotEquivalent, UnsupportedContent
 from app.options import FuseOptions
 from app.report import (
     Detected,
@@ -72,7 +74,7 @@ def fuse_checkpoint(
     with clock.phase("fusing"):
         plan = _plan(job, options)
     with clock.phase("verifying"):
-        proof = _prove(plan, device) if verify else None
+        proof = _prove(job, plan, device) if verify else None
     with clock.phase("writing"):
         removed = _write(job, plan, options, target)
         equivalence = _measure(target, plan, proof, options, device) if proof else None
@@ -91,6 +93,13 @@ def inspect_checkpoint(source: Path, *, filename: str, sha256: str | None = None
         globals=job.file.globals,
         notes=tuple(notes),
     )
+
+
+def warm_up() -> None:
+    """Do once what the first job would otherwise wait for: torch loads its shape functions and kernels lazily."""
+    shape = torch.empty(1, 2, 8, 8, device="meta")
+    torch.nn.functional.max_pool2d(torch.nn.functional.interpolate(shape, scale_factor=2.0), 2)
+    torch.cat((shape.view(1, 2, 4, 16), shape.reshape(1, 2, 4, 16)), 1).permute(0, 2, 3, 1).contiguous().sigmoid()
 
 
 class _Clock:
@@ -126,10 +135,11 @@ class _Plan:
 
 @dataclass(frozen=True, slots=True)
 class _Evidence:
-    """What was proved before writing: per unit its inputs and its proof."""
+    """What was proved before writing, unit by unit, and in which dtype the native figures are taken."""
 
-    units: tuple[tuple[list[Tensor], Proof], ...]
-    regions: dict[int, RegionProof] = field(default_factory=dict)  # by id(replacement)
+    units: tuple[Baseline, ...]
+    regions: dict[int, RegionProof]  # by id(replacement)
+    native: torch.dtype
 
 
 def _read(source: Path) -> _Job:
@@ -142,16 +152,23 @@ def _plan(job: _Job, options: FuseOptions) -> _Plan:
     root = job.found.module
     units = find_units(root)
     wanted = torch.float32 if options.dtype == "float32" else None
+    tree = survey(root)
     fusions, refused = [], list(units.unknown)
     for unit in units.units:
-        fusion = plan_fusion(unit.trace, root, wanted)
+        fusion = plan_fusion(unit.trace, tree, wanted)
+        if options.strict:
+            fusion = _without_assumed(unit, fusion)
         refused.extend(fusion.cuts)
-        if options.strict and unit.assumed and fusion.replacements:
-            reason = "a Sequential inside a class that nobody knows is only assumed to be called as a whole (strict=true)"
-            refused.extend(Cut(part.path, "data-flow-assumed", reason) for part in fusion.replacements)
-            continue
         fusions.append((unit, fusion))
     return _Plan(units, tuple(fusions), tuple(refused), _native_dtype(job, wanted))
+
+
+def _without_assumed(unit: Unit, fusion: Fusion) -> Fusion:
+    reason = "how its parts follow one another is usual, but not proved by the file (strict=true)"
+    assumed = [part for part in fusion.replacements if unit.assumes(part.region)]
+    cuts = [cut for part in assumed for cut in withheld(part, "data-flow-assumed", reason)]
+    kept = tuple(part for part in fusion.replacements if part not in assumed)
+    return replace(fusion, replacements=kept, cuts=(*fusion.cuts, *cuts))
 
 
 def _native_dtype(job: _Job, wanted: torch.dtype | None) -> torch.dtype:
@@ -163,15 +180,35 @@ def _native_dtype(job: _Job, wanted: torch.dtype | None) -> torch.dtype:
     return wanted or job.census.dtype
 
 
-def _prove(plan: _Plan, device: str) -> _Evidence:
+def _prove(job: _Job, plan: _Plan, device: str) -> _Evidence:
+    """Prove every unit; in a wider dtype where the native one can't hold what the original makes of the probe."""
+    for native in dict.fromkeys((plan.native, torch.float32, torch.float64)):
+        evidence = _prove_in(native, plan, device)
+        if all(unit.finite for unit in evidence.units):
+            break
+    if any(silent(unit.proof.outputs) for unit in evidence.units):
+        where = first_not_finite(job.found.module)
+        raise UnsupportedContent(
+            f"the model's outputs are not finite numbers{f', as {where} is not' if where else ''}: "
+            "nothing that fusing changes could be seen in them",
+            remedy="upload a checkpoint whose training did not diverge",
+        )
+    return evidence
+
+
+def _prove_in(native: torch.dtype, plan: _Plan, device: str) -> _Evidence:
     units, regions = [], {}
     for unit, fusion in plan.fusions:
         inputs = probe(unit.shapes, images=plan.units.whole)
-        fused = [Fused(part.region, part.weight, part.bias) for part in fusion.replacements]
-        proof = prove(unit.trace.graph, fused, inputs, plan.native, device)
-        units.append((inputs, proof))
-        regions.update({id(part): found for part, found in zip(fusion.replacements, proof.regions, strict=True)})
-    return _Evidence(tuple(units), regions)
+        baseline = measure_original(unit.trace.graph, _fused(fusion), inputs, native, device)
+        units.append(baseline)
+        found = zip(fusion.replacements, baseline.proof.regions, strict=True)
+        regions.update({id(part): proof for part, proof in found})
+    return _Evidence(tuple(units), regions, native)
+
+
+def _fused(fusion: Fusion) -> list[Fused]:
+    return [Fused(part.region, part.weight, part.bias) for part in fusion.replacements]
 
 
 def _write(job: _Job, plan: _Plan, options: FuseOptions, target: Path) -> list[Removed]:
@@ -195,13 +232,13 @@ def _measure(target: Path, plan: _Plan, evidence: _Evidence, options: FuseOption
     try:
         figures = _figures(find_model(read_file(target).root).module, plan, evidence, device)
         problem = failure(figures, tuple(evidence.regions.values()), options.max_error)
-        equivalence = _equivalence(figures, plan, device, problem is None)
+        equivalence = _equivalence(figures, plan, evidence.native, device, problem is None)
         if problem is not None:
             raise NotEquivalent(
                 problem,
                 remedy="the model is not returned; pass dtype=float32 if the file's own precision is too coarse, "
                 "or a larger max_error if you set one",
-                equivalence=equivalence.model_dump(),
+                equivalence=equivalence.model_dump(mode="json"),  # null where a figure is not finite
             )
     except BaseException:
         target.unlink(missing_ok=True)
@@ -211,11 +248,14 @@ def _measure(target: Path, plan: _Plan, evidence: _Evidence, options: FuseOption
 
 def _figures(written: Module, plan: _Plan, evidence: _Evidence, device: str) -> Figures:
     figures: Figures | None = None
-    for (unit, fusion), (inputs, proof) in zip(plan.fusions, evidence.units, strict=True):
+    for (unit, fusion), before in zip(plan.fusions, evidence.units, strict=True):
         if not fusion.replacements and not plan.units.whole:
             continue
         after = unit.again(_at(written, unit.module.path)).graph
-        found = measure_written(unit.trace.graph, after, proof, inputs, plan.native, device)
+        lost = missing(after, _fused(fusion))
+        if lost is not None:
+            raise NotEquivalent(f"the written file does not hold the convolution of {lost.region.nodes[-1].owner}")
+        found = measure_written(before, after, evidence.native, device)
         figures = found if figures is None else figures.worst(found)
     return figures or Figures(0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
 
@@ -228,7 +268,7 @@ def _at(root: Module, path: str) -> Module:
     return module
 
 
-def _equivalence(figures: Figures, plan: _Plan, device: str, passed: bool) -> Equivalence:
+def _equivalence(figures: Figures, plan: _Plan, native: torch.dtype, device: str, passed: bool) -> Equivalence:
     changed = [unit for unit, fusion in plan.fusions if fusion.replacements or plan.units.whole]
     shapes = dict.fromkeys(shape for unit in changed for shape in unit.shapes)
     return Equivalence(
@@ -236,7 +276,10 @@ def _equivalence(figures: Figures, plan: _Plan, device: str, passed: bool) -> Eq
         identity=IdentityError(relative=figures.identity),
         stored=StoredError(relative=figures.stored, noise=figures.stored_noise),
         native=NativeError(
-            relative=figures.native, absolute=figures.native_absolute, noise=figures.native_noise, dtype=_name(plan.native)
+            relative=figures.native,
+            absolute=figures.native_absolute,
+            noise=figures.native_noise,
+            dtype=_name(native),
         ),
         probe=Probe(shape=tuple(shapes), seed=SEED, device=device),
         passed=passed,
@@ -258,7 +301,7 @@ def _report(
     after = count(job.found.module)
     replaced = tuple(_replaced(unit, fusion, evidence) for unit, fusion in plan.fusions)
     replaced_parts = tuple(part for parts in replaced for part in parts)
-    refused = dict.fromkeys((cut.path, cut.code, cut.reason) for cut in plan.refused)
+    refused = dict.fromkeys((cut.path, cut.code, cut.reason) for cut in plan.refused)  # each once, in order
     stripped = sum(part.bytes for part in removed if part.path not in {p.path for p in _pruned(removed)})
     return Report(
         summary=Summary(
@@ -306,7 +349,7 @@ def _replaced(unit: Unit, fusion: Fusion, evidence: _Evidence | None) -> tuple[R
                 after=part.after,
                 parameters_before=part.region.pending.cost.parameters,
                 parameters_after=part.weight.numel() + part.bias.numel(),
-                assumed=unit.assumed,
+                assumed=unit.assumes(part.region),
                 error=RegionError(identity=proof.identity, native=proof.native) if proof else None,
             )
         )

@@ -41,6 +41,15 @@ def count(root: Module) -> Census:
     return Census(sum(dtypes.values()), norms, convolutions, dtype)
 
 
+def first_not_finite(root: Module) -> str | None:
+    """Path of the first parameter that holds a NaN or an infinity."""
+    for module in root.walk():
+        for name, stored in module.parameters():
+            if stored.dtype.is_floating_point and not bool(stored.read().isfinite().all()):
+                return module.at(name)
+    return None
+
+
 def widen(root: Module) -> None:
     """Store every fp16 or bf16 parameter and buffer of the tree as float32, in place; tied ones stay tied."""
     wide: dict[int, object] = {}

@@ -4,32 +4,44 @@ from typing import Any
 
 from torch import Tensor
 
-from app.engine.algebra import Geometry, Refusal
+from app.engine.algebra import Geometry, Plan, Refusal
 from app.engine.ir.module import Module, module_node
 from app.engine.ir.node import Global, Object
 from app.engine.ir.tensors import parameter
 
 
-def layer_refusal(geometry: Geometry) -> Refusal | None:
+def layer_refusal(kernel: tuple[int, ...], geometry: Geometry) -> Refusal | None:
     """Why torch.nn has no layer of this geometry; None if it has."""
-    if any(begin != end for begin, end in geometry.padding):
+    if not geometry.ndim and geometry.groups != 1:
+        return Refusal("grouped-linear", f"torch.nn has no Linear with {geometry.groups} groups")
+    if any(begin != end for begin, end in geometry.padding) and not _same(kernel, geometry):
         return Refusal("uneven-padding", f"torch.nn has no convolution with padding {geometry.padding}")
     return None
+
+
+def _same(kernel: tuple[int, ...], geometry: Geometry) -> bool:
+    """Whether this is the padding that torch.nn calls "same": the odd one at the end."""
+    totals = geometry.reach(kernel)
+    same = tuple((total // 2, total - total // 2) for total in totals)
+    return geometry.padding == same and all(step == 1 for step in geometry.stride)
 
 
 def layer_name(weight_shape: tuple[int, ...], geometry: Geometry) -> str:
     """What the report calls the layer: `Conv2d(16, 32, 3x3)`."""
     kernel = weight_shape[2:]
-    channels = (weight_shape[0], weight_shape[1] * geometry.groups) if geometry.transposed else None
-    wide, out = channels or (weight_shape[1] * geometry.groups, weight_shape[0])
-    if geometry.transposed:
-        wide, out = weight_shape[0], weight_shape[1] * geometry.groups
+    wide, out = _channels(weight_shape, geometry)
     if not kernel:
         return f"Linear({wide}, {out})"
     parts = [str(wide), str(out), "x".join(map(str, kernel))]
     parts += [f"stride {geometry.stride[0]}"] if any(s != 1 for s in geometry.stride) else []
     parts += [f"groups {geometry.groups}"] if geometry.groups != 1 else []
     return f"{_class_name(len(kernel), geometry)}({', '.join(parts)})"
+
+
+def _channels(weight_shape: tuple[int, ...], geometry: Geometry) -> tuple[int, int]:
+    """(in, out)"""
+    plan = Plan(weight_shape, geometry)
+    return plan.in_channels, plan.out_channels
 
 
 def _class_name(dims: int, geometry: Geometry) -> str:
@@ -49,22 +61,20 @@ def layer_node(weight: Tensor, bias: Tensor, geometry: Geometry, template: Modul
 
 
 def _conv_attributes(weight: Tensor, kernel: tuple[int, ...], geometry: Geometry) -> dict[str, Any]:
-    wide, out = weight.shape[1] * geometry.groups, weight.shape[0]
-    if geometry.transposed:
-        wide, out = weight.shape[0], weight.shape[1] * geometry.groups
-    padding = tuple(begin for begin, _ in geometry.padding)
+    wide, out = _channels(tuple(weight.shape), geometry)
+    even = all(begin == end for begin, end in geometry.padding)
     return {
         "in_channels": wide,
         "out_channels": out,
         "kernel_size": kernel,
         "stride": geometry.stride,
-        "padding": padding,
+        "padding": tuple(begin for begin, _ in geometry.padding) if even else "same",
         "dilation": geometry.dilation,
         "transposed": geometry.transposed,
         "output_padding": geometry.output_padding or (0,) * len(kernel),
         "groups": geometry.groups,
         "padding_mode": geometry.padding_mode,
-        "_reversed_padding_repeated_twice": [side for pad in reversed(padding) for side in (pad, pad)],
+        "_reversed_padding_repeated_twice": [side for pair in reversed(geometry.padding) for side in pair],
     }
 
 

@@ -1,11 +1,11 @@
 """Where what a node computes may be written: a slot of its block's deploy form, a chain of plain layers, or nowhere."""
 
-from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from app.engine.forward.family import Family, Slot
 from app.engine.forward.trace import Trace
+from app.engine.fuse.survey import Survey
 from app.engine.interpret.affine import Barrier, Place
 from app.engine.ir import graph as ir
 from app.engine.ir.graph import Node
@@ -30,10 +30,10 @@ def called_modules(trace: Trace) -> dict[str, tuple[Module, Family]]:
     return {module.path: (module, family) for module, family in trace.calls}
 
 
-def places(trace: Trace, root: Module) -> dict[int, Place]:
+def places(trace: Trace, tree: Survey) -> dict[int, Place]:
     """The place of each node, by `id(node)`."""
     called = called_modules(trace)
-    shared = _shared(trace, root)
+    shared = _shared(trace, tree)
     slots = {path: family.deploy.slots(module) for path, (module, family) in called.items() if family.deploy}
     found: dict[int, Place] = {}
     for node in trace.graph.nodes:
@@ -74,14 +74,17 @@ def _slot_of(node: Node, block: str, slots: tuple[Slot, ...], found: dict[int, P
     return Barrier("no-slot", "the block's deploy form has no place for it")
 
 
-def _shared(trace: Trace, root: Module) -> dict[str, Barrier]:
+def _shared(trace: Trace, tree: Survey) -> dict[str, Barrier]:
     """Modules that bound a region because they serve more than once, by path."""
     calls = trace.times_called()
-    registered = Counter(id(module.node) for module in root.walk())
     barriers = {}
-    for module, _ in trace.calls:
-        if calls[id(module.node)] > 1:
-            barriers[module.path] = Barrier("called-twice", f"the module is called {calls[id(module.node)]} times")
-        elif registered[id(module.node)] > 1:
+    for module, family in trace.calls:
+        key = id(module.node)
+        if calls[key] > 1:
+            barriers[module.path] = Barrier("called-twice", f"the module is called {calls[key]} times")
+        elif tree.registered.get(key, 0) > 1:
             barriers[module.path] = Barrier("registered-twice", "the module is registered under more than one name")
+        elif family.leaf and tree.referenced.get(key, 0) > 1:
+            reason = "another attribute of the model refers to the module, and may call it"
+            barriers[module.path] = Barrier("referenced-elsewhere", reason)
     return barriers

@@ -12,12 +12,12 @@ from app.engine.forward.family import Family
 from app.engine.forward.trace import Trace
 from app.engine.fuse.layers import layer_name, layer_node, layer_refusal
 from app.engine.fuse.places import InChain, InSlot, called_modules, places
+from app.engine.fuse.survey import Survey
 from app.engine.interpret import affine
 from app.engine.interpret.affine import Cut, Region
 from app.engine.ir import graph as ir
-from app.engine.ir.graph import Node
+from app.engine.ir.graph import Const, Node
 from app.engine.ir.module import Module, identity_node
-from app.engine.ir.tensors import StoredTensor
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,19 +54,18 @@ class Fusion:
     cuts: tuple[Cut, ...]
 
 
-def plan_fusion(trace: Trace, root: Module, dtype: torch.dtype | None) -> Fusion:
+def plan_fusion(trace: Trace, tree: Survey, dtype: torch.dtype | None) -> Fusion:
     """Find what can be replaced and compute its weights, stored as `dtype` (None: as the convolution's own weight).
 
     Nothing is edited. A layer whose folded weights its dtype can't hold is left, with the numbers as reason.
     """
-    where = places(trace, root)
+    where = places(trace, tree)
     reading = affine.read(trace.graph, where)
     called = called_modules(trace)
-    owners = _weight_owners(root)
     cuts = dict(reading.cuts)
     replacements = []
     for region in _writable(trace, reading.regions, where, called, cuts):
-        outcome = _refusal(region, owners) or _materialised(region, called, dtype)
+        outcome = _refusal(region, tree) or _materialised(region, called, dtype)
         if isinstance(outcome, Refusal):
             cuts.update({id(node): Cut(node.owner, outcome.code, outcome.reason) for node in _foldable(region)})
         else:
@@ -74,6 +73,11 @@ def plan_fusion(trace: Trace, root: Module, dtype: torch.dtype | None) -> Fusion
     kept = _whole_blocks(replacements, called, cuts)
     order = {id(node): number for number, node in enumerate(trace.graph.nodes)}
     return Fusion(trace, tuple(kept), tuple(cut for _, cut in sorted(cuts.items(), key=lambda pair: order[pair[0]])))
+
+
+def withheld(replacement: Replacement, code: str, reason: str) -> Iterator[Cut]:
+    """The reason for each norm, scale and shift that stays if the replacement is not made."""
+    return (Cut(node.owner, code, reason) for node in _foldable(replacement.region))
 
 
 def _operator(node: Node) -> str:
@@ -118,59 +122,42 @@ def _layers(region: Region) -> list[Node]:
     return [node for node in region.nodes if isinstance(node.operation, (ir.Conv, ir.Linear))]
 
 
-@dataclass(frozen=True, slots=True)
-class _Span:
-    """The elements of a storage that a parameter covers."""
-
-    owner: str
-    start: int
-    stop: int
-
-
-def _span(owner: str, tensor: StoredTensor) -> _Span:
-    reach = sum((size - 1) * stride for size, stride in zip(tensor.shape, tensor.stride, strict=True))
-    return _Span(owner, tensor.offset, tensor.offset + reach + 1 if tensor.numel else tensor.offset)
-
-
-def _weight_owners(root: Module) -> dict[int, list[_Span]]:
-    """Which parameters and buffers lie in which storage, by `id(storage)`."""
-    owners: dict[int, list[_Span]] = {}
-    for module in root.walk():
-        for name, tensor in module.tensors():
-            owners.setdefault(id(tensor.storage), []).append(_span(module.at(name), tensor))
-    return owners
-
-
-def _refusal(region: Region, owners: Mapping[int, list[_Span]]) -> Refusal | None:
+def _refusal(region: Region, tree: Survey) -> Refusal | None:
     """Why a sound region is not replaced: its weights serve elsewhere, or no layer has its geometry."""
     consts = [const for node in region.nodes for const in node.consts()]
     inside = {path for const in consts for path in const.paths}
     for const in consts:
         for path, tensor in zip(const.paths, const.sources, strict=True):
-            mine = _span(path, tensor)
-            for other in owners.get(id(tensor.storage), ()):
-                if other.owner not in inside and other.start < mine.stop and mine.start < other.stop:
-                    return Refusal("weights-shared", f"{path} is the same memory as {other.owner}")
+            for other in tree.sharing(tensor):
+                if other not in inside:
+                    return Refusal("weights-shared", f"{path} is the same memory as {other}")
     core = region.pending.core
     assert core is not None
-    return layer_refusal(core.plan.geometry)
+    return layer_refusal(core.plan.kernel, core.plan.geometry)
 
 
 def _materialised(
     region: Region, called: Mapping[str, tuple[Module, Family]], dtype: torch.dtype | None
 ) -> Replacement | Refusal:
-    stored = next(
-        const.stored_dtype for node in region.nodes for const in node.consts() if const.stored_dtype.is_floating_point
-    )
-    for node in _layers(region):
-        stored = node.operation.weight.stored_dtype  # type: ignore[union-attr]  # _layers gives Conv and Linear
-    target = dtype or stored
-    rounded = region.pending.rounded(target)
+    rounded = region.pending.rounded(dtype or _stored_dtype(region))
     if isinstance(rounded, Refusal):
         return rounded
     place = region.place
     path = place.path if isinstance(place, InSlot) else _layers(region)[-1].owner
     return Replacement(region, path, called[path][1].read_as, rounded.weight, rounded.bias)
+
+
+def _stored_dtype(region: Region) -> torch.dtype:
+    """The dtype of the last convolution, or else of the last constant; float32 for a region without any."""
+    weights = [_weight(node) for node in _layers(region)]
+    consts = weights or [const for node in region.nodes for const in node.consts()]
+    dtypes = [const.stored_dtype for const in consts if const.stored_dtype.is_floating_point]
+    return dtypes[-1] if dtypes else torch.float32
+
+
+def _weight(node: Node) -> Const:
+    assert isinstance(node.operation, (ir.Conv, ir.Linear))
+    return node.operation.weight
 
 
 def _whole_blocks(
@@ -222,7 +209,7 @@ def _template(called: Mapping[str, tuple[Module, Family]], replacement: Replacem
     layers = [node for node in _layers(replacement.region) if node.owner in called and called[node.owner][1].leaf]
     if not layers:
         return None
-    largest = max(layers, key=lambda node: prod(node.operation.weight.shape))  # type: ignore[union-attr]
+    largest = max(layers, key=lambda node: prod(_weight(node).shape))
     return called[largest.owner][0]
 
 

@@ -7,7 +7,8 @@ from itertools import groupby
 from app.engine.forward.families import family_of
 from app.engine.forward.family import Shapes
 from app.engine.forward.trace import Trace, UnknownFlow, trace, trace_run
-from app.engine.interpret.affine import Cut
+from app.engine.interpret.affine import Cut, Region
+from app.engine.ir import graph as ir
 from app.engine.ir.module import Module
 
 _SEQUENTIAL = "torch.nn.modules.container.Sequential"
@@ -27,6 +28,15 @@ class Unit:
     again: Callable[[Module], Trace]
     assumed: bool  # a Sequential in a class that nobody knows: taken to be called as a whole
 
+    def assumes(self, region: Region) -> bool:
+        """Whether replacing the region rests on more than the file proves.
+
+        A batch norm acts on dimension 1, a Linear on the last: that these are one is as usual as it is unproved where
+        the input is taken to be (batch, features).
+        """
+        kinds = {type(node.operation) for node in region.nodes}
+        return self.assumed or (len(self.shapes[0]) == 2 and kinds >= {ir.Linear, ir.BatchNorm})
+
 
 @dataclass(frozen=True, slots=True)
 class Units:
@@ -35,80 +45,130 @@ class Units:
     unknown: tuple[Cut, ...]  # norms that no unit covers, and why
 
 
-def find_units(root: Module, shapes: Shapes | None = None) -> Units:
+def find_units(root: Module) -> Units:
     """The whole model as one unit if all of it is described, else its blocks."""
     family = family_of(root)
-    wanted = shapes or (family.example_shapes(root) if family else None)
-    reason = f"the class {root.class_path} is not described"
-    if family is not None and wanted is not None and not family.leaf:
-        try:
-            return Units(True, (_unit(root, wanted, assumed=False),), ())
-        except UnknownFlow as unknown:
-            reason = f"{unknown.path or root.class_path}: {unknown.reason}"
-    units = tuple(_below(root))
+    if family is None:
+        reason = f"the class {root.class_path} is not described"
+    else:
+        reason = f"no example of the input of {root.class_path} is known"
+        shapes = family.example_shapes(root)
+        if shapes is not None:
+            try:
+                return Units(True, (_unit(root, shapes, assumed=False),), ())
+            except UnknownFlow as unknown:
+                reason = f"{unknown.path or root.class_path}: {unknown.reason}"
+    units = tuple(_Search(set()).below(root, proven=True))
     return Units(False, units, tuple(_not_proven(root, units, reason)))
 
 
 def _unit(module: Module, shapes: Shapes, assumed: bool) -> Unit:
-    return Unit(
-        module, shapes, trace(module, shapes, family_of), lambda again: trace(again, shapes, family_of), assumed
-    )
+    """The module as a unit; one that takes sequences, (batch, channels, length), may as well take (batch, channels)."""
+    try:
+        found = trace(module, shapes, family_of)
+    except UnknownFlow:
+        if [len(shape) for shape in shapes] != [3]:
+            raise
+        shapes = (shapes[0][:2],)
+        found = trace(module, shapes, family_of)
+    return Unit(module, shapes, found, lambda again: trace(again, shapes, family_of), assumed)
 
 
-def _below(module: Module) -> Iterator[Unit]:
-    """The units among a module's children."""
-    if module.class_path == _SEQUENTIAL:
-        yield from _runs(module)
-        return
-    for _, child in module.children():
-        yield from _from(child)
+@dataclass(frozen=True, slots=True)
+class _Search:
+    """The way down a tree to its largest units. A module in several places is looked at once: it is not fused anyway.
 
+    `proven` is true below the root of a file for as long as only torch.nn.Sequential stands above: what calls them
+    is not in doubt.
+    """
 
-def _from(module: Module) -> Iterator[Unit]:
-    family = family_of(module)
-    if family is not None and not family.leaf:
-        shapes = family.example_shapes(module)
+    seen: set[int]
+
+    def below(self, module: Module, proven: bool) -> Iterator[Unit]:
+        """The units among a module's children."""
+        if module.class_path == _SEQUENTIAL and module.forward_override is None:
+            yield from self.runs(module, proven)
+            return
+        for _, child in module.children():
+            yield from self.at(child, proven=False)
+
+    def at(self, module: Module, proven: bool) -> Iterator[Unit]:
+        if id(module.node) in self.seen:
+            return
+        self.seen.add(id(module.node))
+        family = family_of(module)
+        shapes = family.example_shapes(module) if family is not None and not family.leaf else None
         if shapes is not None:
             try:
-                yield _unit(module, shapes, assumed=module.class_path == _SEQUENTIAL)
+                yield _unit(module, shapes, assumed=module.class_path == _SEQUENTIAL and not proven)
                 return
             except UnknownFlow:
                 pass
-    yield from _below(module)
+        yield from self.below(module, proven)
 
-
-def _runs(sequence: Module) -> Iterator[Unit]:
-    """Stretches of plain layers in a Sequential that has other children too."""
-    for plain, group in groupby(sequence.children(), key=lambda item: _is_plain(item[1])):
-        children = list(group)
-        if plain and len(children) > 1:
-            unit = _run(sequence, [name for name, _ in children])
-            if unit is not None:
-                yield unit
-        elif not plain:
-            for _, child in children:
-                yield from _from(child)
+    def runs(self, sequence: Module, proven: bool) -> Iterator[Unit]:
+        """Stretches of plain layers in a Sequential that can't be followed as a whole."""
+        for plain, group in groupby(sequence.children(), key=lambda item: _is_plain(item[1])):
+            children = list(group)
+            if plain:
+                yield from _stretches(sequence, children, assumed=not proven)
+            else:
+                for _, child in children:
+                    yield from self.at(child, proven)
 
 
 def _is_plain(module: Module) -> bool:
     family = family_of(module)
-    return family is not None and family.leaf and not module.hooks and not module.parametrized
+    untouched = not module.hooks and not module.parametrized and module.forward_override is None
+    return family is not None and family.leaf and untouched
 
 
-def _run(sequence: Module, names: list[str]) -> Unit | None:
-    first = next((family_of(child) for name, child in sequence.children() if name == names[0]), None)
-    start = sequence.child(names[0])
-    shapes = first.example_shapes(start) if first and start else None
+def _stretches(sequence: Module, children: list[tuple[str, Module]], assumed: bool) -> Iterator[Unit]:
+    """Runs of plain layers, from one that states its channels to where the shapes of the next do not fit."""
+    start = 0
+    while start < len(children) - 1:
+        shapes = _first_shapes(children[start][1])
+        found = [_run(sequence, children[start:], shape, assumed) for shape in shapes]
+        unit, stop = max(found, key=lambda run: run[1], default=(None, 1))
+        if unit is not None:
+            yield unit
+        start += max(stop, 1)
+
+
+def _first_shapes(layer: Module) -> list[Shapes]:
+    """The shapes that a run may start with; none if its first layer does not state its channels."""
+    family = family_of(layer)
+    shapes = family.example_shapes(layer) if family is not None else None
     if shapes is None:
-        return None
+        return []
+    return [shapes, (shapes[0][:2],)] if len(shapes[0]) == 3 else [shapes]
 
-    def again(module: Module) -> Trace:
-        return trace_run([child for name, child in module.children() if name in names], shapes, family_of)
 
-    try:
-        return Unit(sequence, shapes, again(sequence), again, assumed=True)
-    except UnknownFlow:
-        return None
+def _run(
+    sequence: Module, children: list[tuple[str, Module]], shapes: Shapes, assumed: bool
+) -> tuple[Unit | None, int]:
+    """The longest run from the first layer on, and how many layers it has."""
+    stop = len(children)
+    while stop > 1:
+        names = {name for name, _ in children[:stop]}
+        again = _Again(names, shapes)
+        try:
+            return Unit(sequence, shapes, again(sequence), again, assumed), stop
+        except UnknownFlow as unknown:
+            paths = [child.path for _, child in children[:stop]]
+            stop = paths.index(unknown.path) if unknown.path in paths else 0
+    return None, stop
+
+
+@dataclass(frozen=True, slots=True)
+class _Again:
+    """Traces the children of these names, one after the other."""
+
+    names: set[str]
+    shapes: Shapes
+
+    def __call__(self, module: Module) -> Trace:
+        return trace_run([child for name, child in module.children() if name in self.names], self.shapes, family_of)
 
 
 def _not_proven(root: Module, units: tuple[Unit, ...], reason: str) -> Iterator[Cut]:

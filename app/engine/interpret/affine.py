@@ -80,16 +80,14 @@ def read(graph: Graph, places: Mapping[int, Place]) -> Reading:
     for node in graph.nodes:
         reader.visit(node)
     reader.close()
-    regions = tuple(sorted(reader.regions, key=_order(graph)))
+    position = {id(node): number for number, node in enumerate(graph.nodes)}
+    regions = tuple(sorted(reader.regions, key=lambda region: position[id(region.nodes[-1])]))
     return Reading(regions, _unfolded(graph, regions, reader))
 
 
-def _order(graph: Graph):  # type: ignore[no-untyped-def]  # a key function, local to the sort above
-    position = {id(node): number for number, node in enumerate(graph.nodes)}
-    return lambda region: position[id(region.nodes[-1])]
-
-
 _NOT_LINEAR = Barrier("not-linear", "not a linear operator")
+# Joints above one another in one region; a longer stretch is cut. Real blocks have a handful.
+_MAX_DEPTH = 40
 
 
 @dataclass(slots=True)
@@ -179,13 +177,12 @@ class _Reader:
     def _conv(self, node: Node, x: Pending, core: Core) -> Pending:
         result: Core | Refusal = core
         if x.core is not None:
-            result = composed_core(x, node, core)
+            too_deep = Refusal("too-long", f"more than {_MAX_DEPTH} convolutions follow one another")
+            result = composed_core(x, node, core) if x.core.depth < _MAX_DEPTH else too_deep
+        elif x.after is not None and isinstance(node.operation, ir.AvgPool):
+            result = Refusal("affine-before-pool", "a scale or shift before an average pool stays")
         elif x.after is not None:
-            result = (
-                conv_after_affine(x, node)
-                if core.plan.geometry and not isinstance(node.operation, ir.AvgPool)
-                else (Refusal("affine-before-pool", "a scale or shift before an average pool stays"))
-            )
+            result = conv_after_affine(x, node)
         if isinstance(result, Refusal):
             self._give_up(x, result)
             return Pending(x.value, node.output, x.axis, core, None, (node,))
@@ -196,17 +193,19 @@ class _Reader:
             return Barrier("not-over-channels", "concatenated along another dimension than the channels")
         parts = tuple(self._take(value, place, 1) for value in node.inputs)
         if len({id(part.ancestor) for part in parts}) > 1:
-            refusal: Core | Refusal = Refusal("different-inputs", "the branches do not start from one value")
+            joined: Core | Refusal = Refusal("different-inputs", "the branches do not start from one value")
         elif all(part.core is None and part.after is None for part in parts):
-            refusal = Refusal("nothing-linear", "no branch has a convolution")
+            joined = Refusal("nothing-linear", "no branch has a convolution")
+        elif any(part.core is not None and part.core.depth >= _MAX_DEPTH for part in parts):
+            joined = Refusal("too-long", f"more than {_MAX_DEPTH} joints follow one another")
         else:
-            refusal = joined_core(parts, node)
-        if isinstance(refusal, Refusal):
+            joined = joined_core(parts, node)
+        if isinstance(joined, Refusal):
             for part in parts:
-                self._give_up(part, refusal)
-            return Barrier(refusal.code, refusal.reason)
+                self._give_up(part, joined)
+            return Barrier(joined.code, joined.reason)
         nodes = tuple(dict.fromkeys(node for part in parts for node in part.nodes))
-        return Pending(parts[0].ancestor, node.output, 1, refusal, None, (*nodes, node))
+        return Pending(parts[0].ancestor, node.output, 1, joined, None, (*nodes, node))
 
     def _give_up(self, pending: Pending, refusal: Refusal) -> None:
         if not pending.is_ancestor:

@@ -2,11 +2,13 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import inf
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from app.engine.algebra import Geometry
 from app.engine.interpret.affine import Region
 from app.engine.interpret.numeric import convolve, evaluate, exact, outputs_of, reader
 from app.engine.ir.graph import Graph, Node, readers
@@ -24,10 +26,15 @@ class Fused:
 
 @dataclass(frozen=True, slots=True)
 class RegionProof:
-    """Largest relative error of a region's output, worst channel, on the original's own activations."""
+    """Largest relative error of a region's output, worst channel, on the original's own activations.
+
+    `rounding` holds the numbers themselves: the largest deviation of a stored one from the exact one, as a share of
+    what rounding once may do. With it a scale of 1e-6 behind the region hides nothing.
+    """
 
     identity: float  # float64, before rounding
     native: float  # stored weights, in the native dtype
+    rounding: float  # at most 1 if the stored numbers are the exact ones, rounded
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,24 +101,57 @@ class _Walk:
         return evaluate(node, [changed[id(v)] for v in node.inputs], self.read)
 
     def _region(self, part: Fused, original: dict[int, Tensor], changed: dict[int, Tensor]) -> Tensor:
-        region = part.region
-        source, key = id(region.input), id(region.output)
+        region, key = part.region, id(part.region.output)
         conv = region.pending.convolution()
-        weight, bias = conv.weight.to(self.device), conv.bias.to(self.device)
-        same = original[source] is changed[source]
-        alone = _along(convolve, original[source], weight, bias, conv.geometry, region)
-        stored = [tensor.to(device=self.device, dtype=self.native) for tensor in (part.weight, part.bias)]
-        native = _along(convolve, original[source].to(self.native), stored[0], stored[1], conv.geometry, region)
-        reference = original[key]
-        self.proofs[key] = RegionProof(relative_error(alone, reference), relative_error(native, reference))
-        return alone if same else _along(convolve, changed[source], weight, bias, conv.geometry, region)
+        exact_numbers = (conv.weight.to(self.device), conv.bias.to(self.device))
+        x, reference = self._telling(region, original)
+        alone = _fused(x, exact_numbers, conv.geometry, region)
+        stored = (part.weight.to(self.device, self.native), part.bias.to(self.device, self.native))
+        native = _fused(x.to(self.native), stored, conv.geometry, region)
+        self.proofs[key] = RegionProof(
+            relative_error(alone, reference),
+            relative_error(native, reference),
+            max(_rounding(part.weight, conv.weight), _rounding(part.bias, conv.bias)),
+        )
+        before = changed[id(region.input)]
+        return alone if before is x else _fused(before, exact_numbers, conv.geometry, region)
+
+    def _telling(self, region: Region, original: dict[int, Tensor]) -> tuple[Tensor, Tensor]:
+        """The region's input and output; noise stands in for channels that say nothing: all zero, NaN or infinite."""
+        x = original[id(region.input)]
+        others = [dim for dim in range(x.ndim) if dim != region.pending.axis]
+        size = x.abs().amax(others, keepdim=True)
+        silent = ~(size.isfinite() & (size > 0))
+        if not bool(silent.any()):
+            return x, original[id(region.output)]
+        generator = torch.Generator().manual_seed(0)
+        noise = torch.randn(x.shape, generator=generator, dtype=torch.float64).to(self.device)
+        values = {id(region.input): torch.where(silent, noise * _largest(size), x)}
+        for node in region.nodes:
+            values[id(node.output)] = evaluate(node, [values[id(value)] for value in node.inputs], self.read)
+        return values[id(region.input)], values[id(region.output)]
 
 
-def _along(function: Any, x: Tensor, weight: Tensor, bias: Tensor, geometry: Any, region: Region) -> Tensor:
-    """A Linear acts on the region's own channel dimension."""
+def _largest(size: Tensor) -> float:
+    """The largest finite number, 1 if there is none but zero."""
+    return float(torch.where(size.isfinite(), size, 0).max()) or 1.0
+
+
+def _fused(x: Tensor, numbers: tuple[Tensor, Tensor], geometry: Geometry, region: Region) -> Tensor:
+    """The region's convolution; a Linear acts on the region's own channel dimension."""
+    weight, bias = numbers
     if weight.ndim == 2:
-        moved = x.movedim(region.pending.axis, 1) if x.ndim > 1 else x
-        result: Tensor = function(moved, weight, bias, geometry).movedim(1, region.pending.axis)
-        return result
-    convolved: Tensor = function(x, weight, bias, geometry)
-    return convolved
+        axis = region.pending.axis
+        return convolve(x.movedim(axis, 1), weight, bias, geometry).movedim(1, axis)
+    return convolve(x, weight, bias, geometry)
+
+
+def _rounding(stored: Tensor, exact_numbers: Tensor) -> float:
+    """The largest deviation, as a share of one ulp of the dtype or 1e-12 of the largest number."""
+    limits = torch.finfo(stored.dtype)
+    size = exact_numbers.abs()
+    if size.numel() == 0:
+        return 0.0
+    allowed = size.clamp_min(limits.tiny) * limits.eps + 1e-12 * size.amax()
+    share = ((stored.to(torch.float64) - exact_numbers).abs() / allowed).max()
+    return float(share) if bool(share.isfinite()) else inf

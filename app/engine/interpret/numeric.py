@@ -1,7 +1,8 @@
-"""The numeric reading: a graph run step by step with torch.nn.functional, in any dtype. The evidence; knows no algebra."""
+"""The numeric reading: a graph run step by step with torch.nn.functional, in any dtype. It knows no algebra."""
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, Protocol
 
 import torch
 import torch.nn.functional as F
@@ -15,6 +16,25 @@ _CONV_TRANSPOSED = (None, F.conv_transpose1d, F.conv_transpose2d, F.conv_transpo
 _AVG_POOL = (None, F.avg_pool1d, F.avg_pool2d, F.avg_pool3d)
 
 Read = Callable[[Const], Tensor]
+
+
+class Window(Protocol):
+    """Where a convolution looks: an `ir.Conv`, or the algebra's geometry, which this reading does not know."""
+
+    @property
+    def stride(self) -> tuple[int, ...]: ...
+    @property
+    def padding(self) -> tuple[tuple[int, int], ...]: ...
+    @property
+    def dilation(self) -> tuple[int, ...]: ...
+    @property
+    def groups(self) -> int: ...
+    @property
+    def padding_mode(self) -> str: ...
+    @property
+    def transposed(self) -> bool: ...
+    @property
+    def output_padding(self) -> tuple[int, ...]: ...
 
 
 def run(
@@ -57,17 +77,16 @@ def outputs_of(graph: Graph, values: Mapping[int, Tensor]) -> Any:
     return fill(graph.outputs)
 
 
-class exact:
+@contextmanager
+def exact() -> Iterator[None]:
     """Within it CUDA computes fp32 as fp32 (TF32 off) and deterministically; a no-op on a CPU."""
-
-    def __enter__(self) -> None:
-        cudnn, matmul = torch.backends.cudnn, torch.backends.cuda.matmul
-        self.before = (cudnn.allow_tf32, cudnn.benchmark, cudnn.deterministic, matmul.allow_tf32)
-        cudnn.allow_tf32, cudnn.benchmark, cudnn.deterministic, matmul.allow_tf32 = False, False, True, False
-
-    def __exit__(self, *_: object) -> None:
-        cudnn, matmul = torch.backends.cudnn, torch.backends.cuda.matmul
-        cudnn.allow_tf32, cudnn.benchmark, cudnn.deterministic, matmul.allow_tf32 = self.before
+    cudnn, matmul = torch.backends.cudnn, torch.backends.cuda.matmul
+    before = (cudnn.allow_tf32, cudnn.benchmark, cudnn.deterministic, matmul.allow_tf32)
+    cudnn.allow_tf32, cudnn.benchmark, cudnn.deterministic, matmul.allow_tf32 = False, False, True, False
+    try:
+        yield
+    finally:
+        cudnn.allow_tf32, cudnn.benchmark, cudnn.deterministic, matmul.allow_tf32 = before
 
 
 def evaluate(node: Node, args: list[Tensor], read: Read) -> Tensor:
@@ -104,10 +123,10 @@ def evaluate(node: Node, args: list[Tensor], read: Read) -> Tensor:
             return _apply(operation, args, read)
 
 
-def convolve(x: Tensor, weight: Tensor, bias: Tensor | None, geometry: Any) -> Tensor:
+def convolve(x: Tensor, weight: Tensor, bias: Tensor | None, geometry: Window) -> Tensor:
     """A convolution as torch.nn runs it: other padding modes and uneven padding by an explicit pad.
 
-    `geometry` has stride, padding ((begin, end), ...), dilation, groups, padding_mode, transposed, output_padding.
+    A weight of two dimensions acts along dimension 1.
     """
     if weight.ndim == 2:
         return F.linear(x.movedim(1, -1), weight, bias).movedim(-1, 1)

@@ -43,14 +43,20 @@ class Core:
 
     plan: Plan
     build: Callable[[], ConvMap]
+    bias_zero: bool  # known without building: no bias, or one of zeros
     plain: Node | None = None
     parts: "tuple[Pending, ...]" = ()
     last: Node | None = None  # the operation that joined the parts
 
+    @cached_property
+    def depth(self) -> int:
+        """How many joints lie above one another: `build` recurses that far."""
+        return 1 + max((part.core.depth for part in self.parts if part.core), default=0)
+
 
 @dataclass(frozen=True, eq=False)
 class Pending:
-    """A value as `after(core(ancestor))`; without a core it is the ancestor scaled and shifted, or the ancestor itself."""
+    """A value as `after(core(ancestor))`; without a core the ancestor scaled and shifted, or the ancestor itself."""
 
     ancestor: Value
     value: Value
@@ -62,6 +68,12 @@ class Pending:
     @property
     def is_ancestor(self) -> bool:
         return not self.nodes
+
+    @cached_property
+    def bias_zero(self) -> bool:
+        """True if an ancestor of zeros is known to give zeros; nothing is built to find out."""
+        shifted = self.after is not None and bool(self.after.shift.any())
+        return not shifted and (self.core is None or self.core.bias_zero)
 
     @cached_property
     def cost(self) -> Cost:
@@ -150,7 +162,11 @@ def conv_core(node: Node) -> Core:
     assert isinstance(operation, (ir.Conv, ir.Linear))
     plan = Plan(operation.weight.shape, geometry_of(operation))
     stored = operation.weight.compute is None and operation.weight.literal is None
-    return Core(plan, lambda: map_of(operation), node if stored else None)
+    return Core(plan, lambda: map_of(operation), _zero(operation.bias), node if stored else None)
+
+
+def _zero(bias: Const | None) -> bool:
+    return bias is None or not bool(double(bias).any())
 
 
 def conv_after_affine(pending: Pending, node: Node) -> Core | Refusal:
@@ -170,20 +186,18 @@ def conv_after_affine(pending: Pending, node: Node) -> Core | Refusal:
         assert isinstance(folded, ConvMap)
         return folded
 
-    return Core(Plan(operation.weight.shape, geometry), build)
+    return Core(Plan(operation.weight.shape, geometry), build, pending.bias_zero and _zero(operation.bias))
 
 
 def composed_core(first: Pending, node: Node, second: Core) -> Core | Refusal:
     """second(first(x)) as one convolution."""
     assert first.core is not None
-    pads = second.plan.geometry.pads
-    bias_zero = not pads or not bool(first.convolution().bias.any())
     plan = algebra.compose_plan(
         first.core.plan.weight_shape,
         first.core.plan.geometry,
         second.plan.weight_shape,
         second.plan.geometry,
-        bias_zero,
+        first.bias_zero,
     )
     if isinstance(plan, Refusal):
         return plan
@@ -194,14 +208,12 @@ def composed_core(first: Pending, node: Node, second: Core) -> Core | Refusal:
         return composed
 
     above = Pending(first.value, node.output, first.axis, second, None, (node,))
-    return Core(plan, build, None, (first, above), node)
+    return Core(plan, build, first.bias_zero and second.bias_zero, None, (first, above), node)
 
 
 def joined_core(parts: tuple[Pending, ...], node: Node) -> Core | Refusal:
     """The sum or the concatenation of branches of one ancestor as one convolution."""
-    plans = [
-        part.core.plan if part.core else algebra.identity_map(part.value.shape[1], _dims(part)).plan for part in parts
-    ]
+    plans = [part.core.plan if part.core else algebra.identity_plan(part.value.shape[1], _dims(part)) for part in parts]
     adding = isinstance(node.operation, ir.Add)
     plan = (algebra.merge_plan if adding else algebra.concat_plan)(plans)
     if isinstance(plan, Refusal):
@@ -212,29 +224,24 @@ def joined_core(parts: tuple[Pending, ...], node: Node) -> Core | Refusal:
         assert isinstance(joined, ConvMap)
         return joined
 
-    return Core(plan, build, None, parts, node)
+    return Core(plan, build, all(part.bias_zero for part in parts), None, parts, node)
 
 
 def pool_core(node: Node) -> Core | Refusal:
     """An average pool as a depthwise convolution."""
     operation = node.operation
     assert isinstance(operation, ir.AvgPool)
-    channels = node.output.shape[1]
-
-    def build() -> ConvMap | Refusal:
-        return algebra.average_pool_map(
-            channels,
-            operation.kernel,
-            operation.stride,
-            operation.padding,
-            operation.count_include_pad,
-            operation.ceil_mode,
-        )
-
-    lifted = build()
+    lifted = algebra.average_pool_map(
+        node.output.shape[1],
+        operation.kernel,
+        operation.stride,
+        operation.padding,
+        operation.count_include_pad,
+        operation.ceil_mode,
+    )
     if isinstance(lifted, Refusal):
         return lifted
-    return Core(Plan(tuple(lifted.weight.shape), lifted.geometry), lambda: lifted)
+    return Core(lifted.plan, lambda: lifted, True)
 
 
 def _dims(pending: Pending) -> int:

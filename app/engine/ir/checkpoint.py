@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from app.engine.ir.module import Module, class_of, is_module, mapping
-from app.engine.ir.node import MISSING, Object, Storage
+from app.engine.ir.node import MISSING, Global, Object, Storage
 from app.engine.ir.tensors import is_tensor
 from app.errors import NeedsArchitecture, NothingToFuse
 from app.report import Removed
@@ -66,7 +66,8 @@ def find_model(root: Any) -> Found:
 
 
 def _unwrapped(node: Object, key: str) -> Found:
-    module, wrappers = Module(node), []
+    module = Module(node)
+    wrappers: list[str] = []
     while module.class_path in _WRAPPERS:
         children = dict(module.children())
         inner = children.get(_WRAPPERS[module.class_path])
@@ -95,10 +96,10 @@ def _is_state_dict(table: dict[Any, Any]) -> bool:
 def _kind(root: Any) -> str:
     if is_tensor(root):
         return "a single tensor"
-    name = class_of(root)
-    if name is None and isinstance(root, Object):
-        name = root.origin
-    return f"an object of class {name.path}" if hasattr(name, "path") else f"a {type(root).__name__}"
+    if not isinstance(root, Object):
+        return f"a {type(root).__name__}"
+    name = class_of(root) or root.origin
+    return f"an object of class {name.path}" if isinstance(name, Global) else "an object of an unknown class"
 
 
 def strip(root: Any, found: Found) -> list[Removed]:
@@ -158,10 +159,11 @@ def parts(node: Any) -> Iterator[Any]:
             continue
         seen.add(id(part))
         yield part
-        stack.extend(reversed(_inside(part)))
+        stack.extend(reversed(inside(part)))
 
 
-def _inside(part: Any) -> list[Any]:
+def inside(part: Any) -> list[Any]:
+    """What a container or an inert node holds directly."""
     if isinstance(part, Object):
         inner: list[Any] = [part.origin, part.args, part.kwargs, part.pairs, part.items]
         return inner if part.state is MISSING else [*inner, part.state]

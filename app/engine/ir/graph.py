@@ -174,7 +174,7 @@ class Node:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Graph:
-    """Nodes in an order in which they can run. `outputs` is a nest of tuples, lists and dicts with Values at its leaves."""
+    """Nodes in an order in which they can run. `outputs` is a nest of tuples, lists and dicts of Values."""
 
     inputs: tuple[Value, ...]
     nodes: tuple[Node, ...]

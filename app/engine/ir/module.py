@@ -1,4 +1,4 @@
-"""A view of an inert object as a torch.nn.Module: class path, parameters, buffers, children, attributes; and edits of it."""
+"""A view of an inert object as a torch.nn.Module: class path, tensors, children, attributes; and edits of it."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -9,6 +9,7 @@ from app.engine.ir.tensors import StoredTensor, tensor_of
 from app.errors import TooLarge
 
 MAX_PLACES = 100_000
+MAX_DEPTH = 100  # descriptions are followed by recursion; real models nest a dozen deep
 
 _ORDERED_DICT = Global("collections", "OrderedDict")
 _RECONSTRUCTORS = {Global("copy_reg", "_reconstructor"), Global("copyreg", "_reconstructor")}
@@ -87,7 +88,7 @@ class Module:
 
     def child(self, name: str) -> "Module | None":
         node = self.table("_modules").get(name)
-        return Module(node, self.at(name)) if is_module(node) else None
+        return Module(node, self.at(name)) if isinstance(node, Object) and is_module(node) else None
 
     def children(self) -> Iterator[tuple[str, "Module"]]:
         for name, node in self.table("_modules").items():
@@ -97,7 +98,7 @@ class Module:
     def walk(self) -> Iterator["Module"]:
         """This module and all below, each place once, parents first; a module inside itself is not entered again.
 
-        Raises TooLarge where modules that share modules unfold into more places than any real model has.
+        Raises TooLarge where modules that share modules unfold into more places, or nest deeper, than any real model.
         """
         stack: list[tuple[Module, tuple[int, ...]]] = [(self, ())]
         count = 0
@@ -106,6 +107,8 @@ class Module:
             count += 1
             if count > MAX_PLACES:
                 raise TooLarge(f"the module tree unfolds into more than {MAX_PLACES:,} modules")
+            if len(above) > MAX_DEPTH:
+                raise TooLarge(f"the module tree nests more than {MAX_DEPTH} deep, at {module.path[:80]}...")
             yield module
             here = (*above, id(module.node))
             inner = [child for _, child in module.children() if id(child.node) not in here]

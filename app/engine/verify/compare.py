@@ -36,6 +36,11 @@ def relative_error(result: Any, reference: Any) -> float:
     return max((_relative(a, b) for a, b in zip(got, wanted, strict=True)), default=0.0)
 
 
+def silent(nest: Any) -> bool:
+    """True if some tensor of the nest has no finite number at all, so that a comparison would show nothing."""
+    return any(part.numel() > 0 and not bool(torch.isfinite(part).any()) for part in tensors(nest))
+
+
 def absolute_error(result: Any, reference: Any) -> float:
     """The largest absolute error of any output; infinite as in `relative_error`."""
     got, wanted = list(tensors(result)), list(tensors(reference))
@@ -59,7 +64,7 @@ def _relative(result: Tensor, reference: Tensor) -> float:
     for axis in {min(1, error.ndim - 1), error.ndim - 1} if error.ndim else {0}:
         floor = _FLOOR * overall
         ratio = _per_channel(error, axis) / _per_channel(size, axis).clamp_min(floor)
-        worst = max(worst, float(ratio.max()))
+        worst = max(worst, _largest(ratio))
     return worst
 
 
@@ -84,4 +89,5 @@ def _difference(result: Tensor, reference: Tensor) -> Tensor | None:
 
 
 def _largest(error: Tensor) -> float:
-    return float(error.max()) if error.numel() else 0.0
+    """The largest number; a NaN counts as infinite."""
+    return float(torch.where(error.isnan(), inf, error).max()) if error.numel() else 0.0

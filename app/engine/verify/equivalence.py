@@ -1,13 +1,13 @@
 """The proof: identity, stored and native error of each unit, each beside the original's own noise, and the verdict."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from math import inf, isfinite
 
 import torch
 from torch import Tensor
 
-from app.engine.interpret.lockstep import Proof, RegionProof
+from app.engine.interpret.lockstep import Fused, Proof, RegionProof, prove
 from app.engine.interpret.numeric import Read, run
 from app.engine.ir.graph import Const, Graph
 from app.engine.ir.tensors import StoredTensor
@@ -17,7 +17,24 @@ from app.engine.verify.compare import absolute_error, relative_error
 IDENTITY_LIMIT = 1e-9
 # How many times the original's own noise the outputs may move.
 NOISE_FACTOR = 4.0
+# No comparison in float64 is finer: below it lies the order of the additions.
+RESOLUTION = 1e-11
 _PERTURBATIONS = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Baseline:
+    """The original unit: its inputs, its outputs in float64, and how far it lies from them in the native dtype."""
+
+    graph: Graph
+    inputs: Sequence[Tensor]
+    proof: Proof
+    native_noise: float
+
+    @property
+    def finite(self) -> bool:
+        """Whether the native dtype holds what the original computes: fp16 may overflow on inputs made up here."""
+        return isfinite(self.native_noise) and all(isfinite(region.native) for region in self.proof.regions)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,60 +54,57 @@ class Figures:
 
     def worst(self, other: "Figures") -> "Figures":
         """The figures of two units together; noise is kept beside the error that is nearest to its limit."""
-        mine, theirs = self._ratio(self.stored, self.stored_noise), self._ratio(other.stored, other.stored_noise)
-        stored = self if mine >= theirs else other
-        mine, theirs = self._ratio(self.native, self.native_noise), self._ratio(other.native, other.native_noise)
-        native = self if mine >= theirs else other
-        return Figures(
-            max(self.identity, other.identity),
-            stored.stored,
-            stored.stored_noise,
-            native.native,
-            max(self.native_absolute, other.native_absolute),
-            native.native_noise,
+        stored = max(other, self, key=lambda figures: _share(figures.stored, figures.stored_noise))
+        native = max(other, self, key=lambda figures: _share(figures.native, figures.native_noise))
+        return replace(
+            native,
+            identity=max(self.identity, other.identity),
+            stored=stored.stored,
+            stored_noise=stored.stored_noise,
+            native_absolute=max(self.native_absolute, other.native_absolute),
         )
 
-    @staticmethod
-    def _ratio(error: float, noise: float) -> float:
-        return error / noise if noise > 0 else (0.0 if error == 0 else float("inf"))
+
+def measure_original(
+    graph: Graph, fused: Sequence[Fused], inputs: Sequence[Tensor], native: torch.dtype, device: str
+) -> Baseline:
+    """Prove each region of the unit in lockstep, and measure the original's own noise."""
+    proof = prove(graph, fused, inputs, native, device)
+    return Baseline(graph, inputs, proof, relative_error(run(graph, inputs, native, device), proof.outputs))
 
 
-def measure_written(
-    before: Graph, after: Graph, proof: Proof, inputs: Sequence[Tensor], native: torch.dtype, device: str
-) -> Figures:
+def measure_written(before: Baseline, after: Graph, native: torch.dtype, device: str) -> Figures:
     """The figures of one unit: `after` is the graph of the written file, read back."""
-    reference = proof.outputs
-    stored = relative_error(run(after, inputs, torch.float64, device), reference)
-    seen = run(after, inputs, native, device)
-    stored_noise = _stored_noise(before, inputs, reference, device)
-    native_noise = relative_error(run(before, inputs, native, device), reference)
+    reference = before.proof.outputs
+    seen = run(after, before.inputs, native, device)
+    stored_noise = _stored_noise(before, device)
     return Figures(
-        identity=proof.identity,
-        stored=stored,
+        identity=before.proof.identity,
+        stored=relative_error(run(after, before.inputs, torch.float64, device), reference),
         stored_noise=stored_noise,
         native=relative_error(seen, reference),
         native_absolute=absolute_error(seen, reference),
-        native_noise=max(native_noise, stored_noise),
+        native_noise=max(before.native_noise, stored_noise),
     )
 
 
-def _stored_noise(graph: Graph, inputs: Sequence[Tensor], reference: Any, device: str) -> float:
+def _stored_noise(before: Baseline, device: str) -> float:
     """What half-ulp perturbations of the stored weights do to the outputs: the worst of a few seeded ones."""
     errors = []
     for seed in range(_PERTURBATIONS):
-        perturbed = run(graph, inputs, torch.float64, device, _perturbed(device, seed))
-        errors.append(relative_error(perturbed, reference))
+        perturbed = run(before.graph, before.inputs, torch.float64, device, _perturbed(device, seed))
+        errors.append(relative_error(perturbed, before.proof.outputs))
     return max(errors)
 
 
 def _perturbed(device: str, seed: int) -> Read:
     """Constants whose every stored number is off by up to half a unit in its last place."""
-    generators: dict[tuple[int, int], int] = {}
+    numbers: dict[tuple[int, int], int] = {}
 
     def read(const: Const) -> Tensor:
         if const.literal is not None:
             return const.value(torch.float64, device)
-        tensors = [_jitter(source, seed, generators).to(device) for source in const.sources]
+        tensors = [_jitter(source, seed, numbers).to(device) for source in const.sources]
         return tensors[0] if const.compute is None else const.compute(*tensors)
 
     return read
@@ -103,21 +117,48 @@ def _jitter(source: StoredTensor, seed: int, numbers: dict[tuple[int, int], int]
         return stored
     number = numbers.setdefault((id(source.storage), source.offset), len(numbers))
     generator = torch.Generator().manual_seed(1_000_003 * seed + number)
-    noise = torch.rand(stored.shape, generator=generator, dtype=torch.float32).mul_(2).sub_(1)
-    return stored.to(torch.float64) * (1 + noise.to(torch.float64) * (torch.finfo(stored.dtype).eps / 2))
+    noise = torch.rand(stored.shape, generator=generator, dtype=torch.float32).mul_(2).sub_(1).to(torch.float64)
+    limits, exact = torch.finfo(stored.dtype), stored.to(torch.float64)
+    return noise.mul_(exact.abs().clamp_min(limits.tiny)).mul_(limits.eps / 2).add_(exact)
+
+
+def limit(noise: float) -> float:
+    """How far outputs may move, beside this noise of the original's own."""
+    return max(NOISE_FACTOR * noise, RESOLUTION)
+
+
+def _share(error: float, noise: float) -> float:
+    """How much of its limit an error takes up; NaN and an infinite noise take all of it."""
+    return error / limit(noise) if isfinite(noise) and error == error else inf
 
 
 def failure(figures: Figures, regions: Sequence[RegionProof], max_error: float | None) -> str | None:
-    """The sentence that says which limit was passed; None if none was. Written so that NaN fails."""
+    """The sentence that says which limit was passed; None if none was. Written so that NaN and infinity fail."""
     if not figures.identity <= IDENTITY_LIMIT:
         return f"identity error {figures.identity:.3g} is above {IDENTITY_LIMIT:g}"
-    worst = max((region.identity for region in regions), default=0.0)
-    if not worst <= IDENTITY_LIMIT:
-        return f"a replaced region's identity error {worst:.3g} is above {IDENTITY_LIMIT:g}"
-    if not figures.stored <= NOISE_FACTOR * figures.stored_noise:
-        return f"stored error {figures.stored:.3g} is above {NOISE_FACTOR:g} times the original's noise {figures.stored_noise:.3g}"
-    if not figures.native <= NOISE_FACTOR * figures.native_noise:
-        return f"native error {figures.native:.3g} is above {NOISE_FACTOR:g} times the original's noise {figures.native_noise:.3g}"
+    return _region_failure(regions) or _unit_failure(figures, max_error)
+
+
+def _region_failure(regions: Sequence[RegionProof]) -> str | None:
+    for region in regions:
+        if not region.identity <= IDENTITY_LIMIT:
+            return f"a replaced region's identity error {region.identity:.3g} is above {IDENTITY_LIMIT:g}"
+        if not region.rounding <= 1:
+            return (
+                f"a replaced region's stored numbers are {region.rounding:.3g} times further off than rounding explains"
+            )
+        if not isfinite(region.native):
+            return "a replaced region's output is not finite in the dtype that the loader runs"
+    return None
+
+
+def _unit_failure(figures: Figures, max_error: float | None) -> str | None:
+    for name, error, noise in (
+        ("stored", figures.stored, figures.stored_noise),
+        ("native", figures.native, figures.native_noise),
+    ):
+        if not _share(error, noise) <= 1:
+            return f"{name} error {error:.3g} is above {NOISE_FACTOR:g} times the original's own noise {noise:.3g}"
     if max_error is not None and not figures.native <= max_error:
         return f"native error {figures.native:.3g} is above the caller's max_error {max_error:g}"
     return None

@@ -11,7 +11,8 @@ SEED = 20260101
 def probe(shapes: Sequence[tuple[int, ...]], images: bool, seed: int = SEED) -> list[Tensor]:
     """Inputs of these shapes in float64: uniform in [0, 1) for images, normal for feature maps; rounded to bf16 steps.
 
-    Values that bf16 and (but for the tiniest) fp16 hold exactly enter every dtype alike, so that no figure measures the rounding of the input.
+    Values that bf16 and (but for the tiniest) fp16 hold exactly enter every dtype alike: no figure measures the
+    rounding of the input.
     """
     generator = torch.Generator().manual_seed(seed)
     made = []
