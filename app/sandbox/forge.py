@@ -74,4 +74,6 @@ def _kill_group(pid: int) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    # The worker is gone: nobody is left to tell, and the next one starts its own.
+    with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+        main()
