@@ -23,7 +23,9 @@ class Detected(_Part):
     """What was recognised in the input."""
 
     family: str | None = Field(description="Code base and kind of model, for example `YOLOv7`; null when not known.")
-    source: str = Field(description="Where in the file the model was found, for example `ema`; empty for a bare module.")
+    source: str = Field(
+        description="Where in the file the model was found, for example `ema`; empty for a bare module."
+    )
     model_class: str = Field(description="Class path of the model as the file names it.")
     classes: int | None = Field(default=None, description="Number of classes, where the model says it.")
     dtype: str = Field(description="Storage dtype of most of the parameters.")
@@ -61,7 +63,9 @@ class Summary(_Part):
     layers_replaced: int
     layers_refused: int
     layers_removed: int
-    bytes_stripped: int = Field(description="Tensor bytes of optimizer, duplicate models and the like that were dropped.")
+    bytes_stripped: int = Field(
+        description="Tensor bytes of optimizer, duplicate models and the like that were dropped."
+    )
     bytes_saved_by_fusing: int = Field(description="Tensor bytes of the model itself, before minus after.")
 
 
@@ -79,8 +83,12 @@ class Replaced(_Part):
     after: str = Field(description="The operator that is left, for example `Conv2d(16, 16, 3x3)`.")
     parameters_before: int
     parameters_after: int
-    assumed: bool = Field(description="True if the data flow is the usual one of such a block, but not proved by the file.")
-    error: RegionError | None = Field(description="Null only where verification was turned off by the caller of the library.")
+    assumed: bool = Field(
+        description="True if the data flow is the usual one of such a block, but not proved by the file."
+    )
+    error: RegionError | None = Field(
+        description="Null only where verification was turned off by the caller of the library."
+    )
 
 
 class Refused(_Part):
@@ -153,8 +161,12 @@ class Report(_Part):
     replaced: tuple[Replaced, ...]
     refused: tuple[Refused, ...]
     removed: tuple[Removed, ...]
-    read_as: tuple[ReadAs, ...] = Field(default=(), description="Each class of the file and the description it was read by.")
-    notes: tuple[str, ...] = Field(default=(), description="Sentences a user should read, for example `nothing to replace`.")
+    read_as: tuple[ReadAs, ...] = Field(
+        default=(), description="Each class of the file and the description it was read by."
+    )
+    notes: tuple[str, ...] = Field(
+        default=(), description="Sentences a user should read, for example `nothing to replace`."
+    )
     timings_seconds: dict[str, float]
     environment: Environment
 

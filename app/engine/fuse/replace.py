@@ -142,9 +142,22 @@ def _materialised(
     rounded = region.pending.rounded(dtype or _stored_dtype(region))
     if isinstance(rounded, Refusal):
         return rounded
+    coarse = _coarse(rounded.weight)
+    if coarse is not None:
+        return coarse
     place = region.place
     path = place.path if isinstance(place, InSlot) else _layers(region)[-1].owner
     return Replacement(region, path, called[path][1].read_as, rounded.weight, rounded.bias)
+
+
+def _coarse(weight: Tensor) -> Refusal | None:
+    """Below its smallest normal number a dtype counts in steps: a whole layer there has lost its digits."""
+    smallest = torch.finfo(weight.dtype).tiny
+    largest = float(weight.abs().max()) if weight.numel() else 0.0
+    if largest == 0.0 or largest >= smallest:
+        return None
+    name = str(weight.dtype).removeprefix("torch.")
+    return Refusal("underflow", f"the largest weight is {largest:.4g}, below {smallest:.4g} {name} has few digits left")
 
 
 def _stored_dtype(region: Region) -> torch.dtype:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import accumulate
 
 from app.engine.ir.checkpoint import inside, parts
-from app.engine.ir.module import Module, is_module
+from app.engine.ir.module import Module
 from app.engine.ir.tensors import StoredTensor, span
 
 
@@ -55,7 +55,7 @@ def survey(root: Module) -> Survey:
         registered[id(module.node)] += 1
         for name, tensor in module.tensors():
             stretches.setdefault(id(tensor.storage), []).append((*_stretch(tensor), module.at(name)))
-    referenced = Counter(id(held) for part in parts(root.node) for held in inside(part) if is_module(held))
+    referenced = Counter(id(held) for part in parts(root.node) for held in inside(part) if id(held) in registered)
     return Survey(registered, referenced, {key: _Spans.of(found) for key, found in stretches.items()})
 
 

@@ -149,17 +149,19 @@ def storages(node: Any) -> Iterator[Storage]:
             yield part
 
 
+_HOLDERS = (Object, Storage, dict, list, tuple, set, frozenset)
+
+
 def parts(node: Any) -> Iterator[Any]:
     """Every container and inert node below and including `node`, each once, in order of first reference."""
     seen: set[int] = set()
-    stack = [node]
+    stack = [node] if isinstance(node, _HOLDERS) else []
     while stack:
         part = stack.pop()
-        if id(part) in seen or not isinstance(part, (Object, Storage, dict, list, tuple, set, frozenset)):
-            continue
-        seen.add(id(part))
-        yield part
-        stack.extend(reversed(inside(part)))
+        if id(part) not in seen:
+            seen.add(id(part))
+            yield part
+            stack.extend(held for held in reversed(inside(part)) if isinstance(held, _HOLDERS))
 
 
 def inside(part: Any) -> list[Any]:

@@ -200,7 +200,7 @@ def module_node(
         "_parameters": dict(parameters or {}),
         "_buffers": dict(buffers or {}),
     }
-    state["_non_persistent_buffers_set"] = Object(Global("__builtin__", "set"), ([],), "reduce")
+    state["_non_persistent_buffers_set"] = set()
     state["_backward_pre_hooks"] = ordered_dict()
     state["_backward_hooks"] = ordered_dict()
     state["_is_full_backward_hook"] = None
