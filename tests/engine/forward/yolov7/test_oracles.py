@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch import Tensor
 
 from app.engine.forward.families import family_of
 from app.engine.forward.trace import trace
@@ -20,11 +21,15 @@ def test_the_numeric_reading_gives_what_the_original_code_gave(path: Path, dtype
     found = list(tensors_in(run(graph, inputs, dtype)))
 
     # Rounding errors of fp32 grow like a random walk along the operations; the oracle itself was computed in fp32.
-    limit = 4 * torch.finfo(torch.float32).eps * len(graph.nodes) ** 0.5
+    limit = 8 * torch.finfo(torch.float32).eps * len(graph.nodes) ** 0.5
     assert [part.shape for part in found] == [part.shape for part in expected]
     for ours, theirs in zip(found, expected, strict=True):
-        error = (ours.double() - theirs.double()).abs().max() / theirs.abs().max()
-        assert error <= limit
+        assert (_by_channel(ours.double() - theirs.double()) <= limit * _by_channel(theirs)).all()
+
+
+def _by_channel(x: Tensor) -> Tensor:
+    """Largest magnitude per channel: dimension 1 of a map, the last one of boxes."""
+    return x.abs().movedim(1 if x.ndim == 4 else -1, 0).flatten(1).amax(1)
 
 
 @pytest.mark.parametrize("path", [*blocks(), *models()], ids=lambda path: path.stem)
