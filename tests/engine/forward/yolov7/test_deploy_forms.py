@@ -29,7 +29,7 @@ def _is_identity(module: Module) -> bool:
 def test_conv_becomes_a_sequential_in_place_and_keeps_its_other_attributes(tmp_path) -> None:
     module = model_at(block("Conv_g"))
     module.state.update(i=3, f=-1, type="models.common.Conv", np=17)
-    node, before = module.node, dict(module.state)
+    node, before, activation = module.node, dict(module.state), module.child("act").node
     fused = layer(tmp_path, nn.Conv2d(16, 32, 3, 2, 1, groups=4))
 
     _write(module, {"conv": fused})
@@ -38,6 +38,7 @@ def test_conv_becomes_a_sequential_in_place_and_keeps_its_other_attributes(tmp_p
     assert module.class_path == "torch.nn.modules.container.Sequential"
     assert _names(module) == ["conv", "act"]
     assert module.child("conv").node is fused
+    assert module.child("act").node is activation
     assert module.state == before
     assert family_of(module).read_as == "torch.nn Sequential"
 
