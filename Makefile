@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 HOST ?= 127.0.0.1
 PORT ?= 8000
 
-.PHONY: install run test check format bench clean
+.PHONY: install run test check format bench lock clean
 
 install: $(STAMP)
 
@@ -36,3 +36,10 @@ bench: install
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info
+
+# Needs uv in the environment: `.venv/bin/pip install uv`.
+lock: install
+	for extra in api worker dev; do \
+	  case $$extra in api) extras=;; worker) extras="--extra worker";; dev) extras="--extra worker --extra dev";; esac; \
+	  $(BIN)/uv pip compile pyproject.toml $$extras --no-header --no-annotate -q | sed 's/+cpu//' > requirements/$$extra.txt; \
+	done

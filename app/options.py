@@ -19,7 +19,8 @@ class FuseOptions(BaseModel):
     )
     dtype: Literal["keep", "float32"] = Field(
         default="keep",
-        description="`keep` stores fused weights in the file's own dtype; `float32` keeps what fp16 or bf16 would round away.",
+        description="`keep` stores fused weights in the file's own dtype; "
+        "`float32` keeps what fp16 or bf16 would round away.",
     )
     strict: bool = Field(
         default=False,

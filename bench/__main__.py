@@ -8,8 +8,8 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from bench.fuse_step import fuse_step_table
 from bench.full_job import measure_job
+from bench.fuse_step import fuse_step_table
 from bench.wide import widen_checkpoint
 
 _HERE = Path(__file__).resolve().parent.parent

@@ -78,8 +78,9 @@ def _ours(source: Path) -> float:
     return median_ms(step, RUNS)
 
 
-def _tensor(const: Const, dtype: torch.dtype) -> Tensor:
+def _tensor(const: Const | None, dtype: torch.dtype) -> Tensor:
     """A constant in memory of its own."""
+    assert const is not None
     return const.value(torch.float32).to(dtype).clone()
 
 
@@ -87,9 +88,9 @@ def _pairs(graph: ir.Graph, dtype: torch.dtype) -> list[Pair]:
     found = []
     for node in graph.nodes:
         above = node.inputs[0].node if node.inputs else None
-        if isinstance(node.operation, ir.BatchNorm) and above is not None and isinstance(above.operation, ir.Conv):
-            if above.operation.weight.compute is None:
-                found.append(_pair(above.operation, node.operation, dtype))
+        conv = above.operation if above is not None else None
+        if isinstance(node.operation, ir.BatchNorm) and isinstance(conv, ir.Conv) and conv.weight.compute is None:
+            found.append(_pair(conv, node.operation, dtype))
     return found
 
 
@@ -105,7 +106,7 @@ def _pair(operation: ir.Conv, norm: ir.BatchNorm, dtype: torch.dtype) -> Pair:
     )
     conv.weight = nn.Parameter(weight, requires_grad=False)
     batch_norm = nn.BatchNorm2d(weight.shape[0], eps=norm.eps, dtype=dtype)
-    assert norm.mean and norm.var and norm.weight and norm.bias
+    assert None not in (norm.mean, norm.var, norm.weight, norm.bias)
     batch_norm.running_mean, batch_norm.running_var = _tensor(norm.mean, dtype), _tensor(norm.var, dtype)
     batch_norm.weight = nn.Parameter(_tensor(norm.weight, dtype), requires_grad=False)
     batch_norm.bias = nn.Parameter(_tensor(norm.bias, dtype), requires_grad=False)
@@ -115,7 +116,8 @@ def _pair(operation: ir.Conv, norm: ir.BatchNorm, dtype: torch.dtype) -> Pair:
 def _diagonal(pair: Pair) -> tuple[Tensor, Tensor]:
     """The batch norm as a diagonal matrix, multiplied with the flattened kernel."""
     conv, norm = pair.conv, pair.norm
-    assert norm.running_var is not None and norm.running_mean is not None
+    assert norm.running_var is not None
+    assert norm.running_mean is not None
     gain = norm.weight / torch.sqrt(norm.running_var + norm.eps)
     weight = torch.diag(gain) @ conv.weight.flatten(1)
     return weight.reshape(conv.weight.shape), norm.bias - gain * norm.running_mean

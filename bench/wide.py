@@ -15,7 +15,7 @@ IMAGE_CHANNELS = 3
 
 
 def widen_checkpoint(source: Path, target: Path, factor: int, dtype: torch.dtype, training: bool) -> None:
-    """Write `source` (a YOLO checkpoint) `factor` times as wide. With `training`, an optimizer's momentum is kept too."""
+    """Write `source` (a YOLO checkpoint) `factor` times as wide; with `training`, an optimizer's momentum too."""
     file = read_file(source)
     found = find_model(file.root)
     optimizer = file.root.get("optimizer")
