@@ -1,5 +1,6 @@
 """Whether the file that was written holds the convolutions that were proved, number for number."""
 
+from collections import deque
 from collections.abc import Sequence
 
 import torch
@@ -14,14 +15,19 @@ _Layer = ir.Conv | ir.Linear
 
 def missing(graph: Graph, fused: Sequence[Fused]) -> Fused | None:
     """The first proved convolution that no layer of `graph` (the written file, read back) is; None if all are there."""
-    layers: dict[tuple[int, ...], list[_Layer]] = {}
+    layers: dict[tuple[int, ...], deque[_Layer]] = {}
     for node in graph.nodes:
         if isinstance(node.operation, (ir.Conv, ir.Linear)):
-            layers.setdefault(node.operation.weight.shape, []).append(node.operation)
+            layers.setdefault(node.operation.weight.shape, deque()).append(node.operation)
     for part in fused:
-        alike = layers.get(tuple(part.weight.shape), [])
-        if not any(_holds(layer, part) for layer in alike):
+        alike = layers.get(tuple(part.weight.shape), deque())
+        for _ in range(len(alike)):  # both are in the order of the graph: the first one is the likeliest
+            if _holds(alike[0], part):
+                break
+            alike.rotate(-1)
+        else:
             return part
+        alike.popleft()
     return None
 
 

@@ -1,0 +1,142 @@
+"""A wrong fold never passes, wherever it hides; the verdict is taken by figures beside the original's own noise."""
+
+from dataclasses import replace
+from math import inf, nan
+
+import pytest
+import torch
+from torch import nn
+
+from app.engine import algebra
+from app.engine.fuse import layers
+from app.engine.interpret.lockstep import RegionProof
+from app.engine.verify.equivalence import NOISE_FACTOR, Figures, failure
+from app.errors import NotEquivalent
+from tests.engine.nets import fuse, norm, pair
+
+GOOD = Figures(1e-14, 1e-7, 1e-7, 2e-7, 1e-5, 1e-7)
+
+
+def refused(model, directory, match):
+    with pytest.raises(NotEquivalent, match=match):
+        fuse(model, directory)
+    assert not (directory / "target.pt").exists()
+
+
+def hidden(model: nn.Module) -> nn.Sequential:
+    """The model behind a scale so small that its outputs vanish beside a bias."""
+    last = nn.Conv2d(4, 4, 1)
+    nn.init.constant_(last.weight, 1e-25)
+    nn.init.ones_(last.bias)
+    return nn.Sequential(model, last).eval()
+
+
+def plain() -> nn.Sequential:
+    return pair(nn.Conv2d(4, 4, 3))
+
+
+@pytest.mark.parametrize("behind", [lambda m: m, hidden], ids=["in sight", "hidden"])
+def test_a_wrong_eps_is_caught(behind, tmp_path, monkeypatch):
+    fold = algebra.batch_norm_affine
+    monkeypatch.setattr(algebra, "batch_norm_affine", lambda w, b, m, v, eps: fold(w, b, m, v, 1e-3))
+    refused(behind(plain()), tmp_path, "identity")
+
+
+@pytest.mark.parametrize("behind", [lambda m: m, hidden], ids=["in sight", "hidden"])
+def test_a_wrong_rounding_of_one_weight_is_caught(behind, tmp_path, monkeypatch):
+    right = algebra.round_weight
+
+    def wrong(*args, **options):
+        weight = right(*args, **options)
+        weight[0, 0, 0, 0] *= 1.001
+        return weight
+
+    monkeypatch.setattr(algebra, "round_weight", wrong)
+    refused(behind(plain()), tmp_path, "rounding|stored")
+
+
+@pytest.mark.parametrize("behind", [lambda m: m, hidden], ids=["in sight", "hidden"])
+def test_a_layer_that_is_written_wrong_is_caught(behind, tmp_path, monkeypatch):
+    right = layers._conv_attributes
+    monkeypatch.setattr(layers, "_conv_attributes", lambda *args: {**right(*args), "dilation": (2, 2)})
+    refused(behind(plain()), tmp_path, "does not hold")
+
+
+@pytest.mark.parametrize("behind", [lambda m: m, hidden], ids=["in sight", "hidden"])
+def test_a_weight_that_is_written_wrong_is_caught(behind, tmp_path, monkeypatch):
+    right = layers.parameter
+    monkeypatch.setattr(layers, "parameter", lambda tensor: right(tensor * (1 + 1e-6)))
+    refused(behind(plain()), tmp_path, "does not hold")
+
+
+def _wrong_fold(monkeypatch):
+    right = algebra.fold_affine
+
+    def wrong(conv, affine):
+        folded = right(conv, affine)
+        return replace(folded, weight=folded.weight * (1 + 1e-6))
+
+    monkeypatch.setattr(algebra, "fold_affine", wrong)
+
+
+def test_a_wrong_fold_behind_a_dead_activation_is_caught(tmp_path, monkeypatch):
+    dead = nn.Sequential(nn.Conv2d(4, 4, 3), nn.ReLU())
+    nn.init.constant_(dead[0].bias, -1e3)
+    model = nn.Sequential(dead, nn.Conv2d(4, 4, 3), norm(4)).eval()
+    fuse(model, tmp_path)
+    (tmp_path / "target.pt").unlink()
+    _wrong_fold(monkeypatch)
+    refused(model, tmp_path, "region")
+
+
+def test_a_wrong_fold_behind_a_channel_of_nan_is_caught(tmp_path, monkeypatch):
+    first = nn.Conv2d(4, 4, 3, groups=4)
+    first.weight.data[:, :] = torch.nan
+    first.weight.data[0] = 1.0
+    model = nn.Sequential(first, nn.ReLU(), nn.Conv2d(4, 4, 3, groups=4), norm(4)).eval()
+    fuse(model, tmp_path)
+    (tmp_path / "target.pt").unlink()
+    _wrong_fold(monkeypatch)
+    refused(model, tmp_path, "identity")
+
+
+def test_figures_within_their_limits_pass():
+    assert failure(GOOD, [RegionProof(1e-14, 1e-7, 0.5)], None) is None
+    assert failure(GOOD, [], 2e-7) is None
+    assert failure(replace(GOOD, stored=9e-12, stored_noise=0.0), [], None) is None  # what float64 itself resolves
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("identity", 1e-8),
+        ("stored", NOISE_FACTOR * 1.1e-7),
+        ("native", NOISE_FACTOR * 1.1e-7),
+        *(
+            (name, odd)
+            for name in ("identity", "stored", "native", "stored_noise", "native_noise")
+            for odd in (nan, inf)
+        ),
+    ],
+)
+def test_any_figure_above_its_limit_or_without_a_number_fails(name, value):
+    assert failure(replace(GOOD, **{name: value}), [], None) is not None
+
+
+@pytest.mark.parametrize("region", [(1e-8, 0, 0), (nan, 0, 0), (0, inf, 0), (0, nan, 0), (0, 0, 2), (0, 0, nan)])
+def test_any_region_above_its_limit_or_without_a_number_fails(region):
+    assert failure(GOOD, [RegionProof(0, 0, 0), RegionProof(*region)], None) is not None
+
+
+def test_the_callers_limit_only_tightens():
+    assert failure(GOOD, [], 1e-7) is not None
+    assert failure(replace(GOOD, native=1e-3), [], 1.0) is not None
+
+
+def test_the_worst_of_two_units_keeps_each_error_beside_its_own_noise():
+    loud = replace(GOOD, stored=1e-3, stored_noise=1e-3, native_absolute=7.0)
+    near = replace(GOOD, stored=3e-7, stored_noise=1e-7, identity=1e-12)
+    for worst in (loud.worst(near), near.worst(loud)):
+        assert (worst.stored, worst.stored_noise) == (3e-7, 1e-7)
+        assert (worst.identity, worst.native_absolute) == (1e-12, 7.0)
+    assert replace(GOOD, stored=nan).worst(near).stored != replace(GOOD, stored=nan).worst(near).stored
