@@ -17,9 +17,8 @@ from pathlib import Path
 import torch
 torch.set_num_threads(int(sys.argv[4]))
 bare = peak_mib()
-from app.engine import fuse_checkpoint, warm_up
+from app.engine import fuse_checkpoint
 from app.options import FuseOptions
-warm_up()
 start = time.perf_counter()
 fuse_checkpoint(Path(sys.argv[1]), Path(sys.argv[2]), FuseOptions(), filename='m.pt', verify=sys.argv[3] == '1')
 print(json.dumps({'seconds': time.perf_counter() - start, 'bare': bare, 'peak': peak_mib()}))

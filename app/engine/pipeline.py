@@ -95,13 +95,6 @@ def inspect_checkpoint(source: Path, *, filename: str, sha256: str | None = None
     )
 
 
-def warm_up() -> None:
-    """Do once what the first job would otherwise wait for: torch loads its shape functions and kernels lazily."""
-    shape = torch.empty(1, 2, 8, 8, device="meta")
-    torch.nn.functional.max_pool2d(torch.nn.functional.interpolate(shape, scale_factor=2.0), 2)
-    torch.cat((shape.view(1, 2, 4, 16), shape.reshape(1, 2, 4, 16)), 1).permute(0, 2, 3, 1).contiguous().sigmoid()
-
-
 class _Clock:
     """Seconds spent in each phase."""
 

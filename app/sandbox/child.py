@@ -9,15 +9,10 @@ from typing import NoReturn
 
 import torch
 
-from app.engine import fuse_checkpoint, warm_up
+from app.engine import fuse_checkpoint
 from app.errors import AppError, InternalError, OutOfMemory, Problem
 from app.sandbox.confine import confine
 from app.sandbox.wire import Finished, Progress, Rejected, Request, send
-
-
-def warm() -> None:
-    """Do in the warm parent, once, what each child would otherwise wait for. Starts no thread, touches no device."""
-    warm_up()
 
 
 def run_child(request: Request, channel: socket.socket, parent: int) -> NoReturn:

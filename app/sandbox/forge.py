@@ -10,14 +10,13 @@ import signal
 import socket
 import sys
 
-from app.sandbox.child import run_child, warm
+from app.sandbox.child import run_child
 from app.sandbox.wire import MAX_LINE, Exited, Kill, ProtocolError, Ready, Request, parse, send
 
 
 def main() -> None:
     control = socket.socket(fileno=int(sys.argv[1]))
     # torch.set_num_threads would start a thread here, so the worker sets OMP_NUM_THREADS instead.
-    warm()
     assert len(os.listdir("/proc/self/task")) == 1, "a warm parent with threads can't fork safely"
     send(control, Ready())
     while (received := _receive(control)) is not None:

@@ -1,7 +1,7 @@
-"""Follows descriptions through a module tree and writes down what they say, as a graph. Nothing is computed.
+"""Follows descriptions through a module tree and writes down what they say, as a graph. No weight is read.
 
 Each description is called once, with values that know their shapes. Shapes of anything but the plain operators come
-from running the function on torch's meta device, which computes no numbers.
+from running the function once on zeros.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -121,10 +121,10 @@ def const(path: str, stored: StoredTensor) -> Const:
 
 
 def expression(compute: Callable[..., Tensor], *parts: Const) -> Const:
-    """A constant computed from others (`weight_gen`); shape by torch's meta device."""
+    """A constant computed from others (`weight_gen`); its shape by computing it once from zeros."""
     sources = tuple(source for part in parts for source in part.sources)
     paths = tuple(path for part in parts for path in part.paths)
-    shape = compute(*(torch.empty(part.shape, device="meta") for part in parts)).shape
+    shape = compute(*(torch.zeros(part.shape) for part in parts)).shape
     return Const(sources, paths, tuple(shape), compute)
 
 
@@ -304,23 +304,23 @@ class Ops:
         operation = ir.AvgPool(tuple(kernel), tuple(stride), tuple(padding), ceil_mode, count_include_pad)
         pool = (torch.nn.functional.avg_pool1d, torch.nn.functional.avg_pool2d, torch.nn.functional.avg_pool3d)
         shape = pool[len(kernel) - 1](
-            torch.empty(x.shape, device="meta"), operation.kernel, operation.stride, operation.padding, ceil_mode
+            torch.zeros(x.shape), operation.kernel, operation.stride, operation.padding, ceil_mode
         ).shape
         return self._emit(operation, (x,), tuple(shape))
 
     # --- everything else ---------------------------------------------------------------------------------------
 
     def pointwise(self, name: str, function: Callable[..., Tensor], *args: Any, **kwargs: Any) -> Value:
-        """A function of one or more values that keeps the first one's shape (an activation): no meta run needed."""
+        """A function of one or more values that keeps the first one's shape (an activation): not run to know it."""
         return self._apply(name, function, args, kwargs, args[0].shape, args[0].dtype)
 
     def apply(self, name: str, function: Callable[..., Tensor], *args: Any, **kwargs: Any) -> Value:
         """Any function of tensors with one tensor as its result; Values and Consts may stand among the arguments."""
         try:
-            meta = function(*[_meta(arg) for arg in args], **{key: _meta(arg) for key, arg in kwargs.items()})
+            sample = function(*[_sample(arg) for arg in args], **{key: _sample(arg) for key, arg in kwargs.items()})
         except (RuntimeError, ValueError, IndexError, TypeError) as error:
             raise self._misfit(f"{name} does not take these shapes: {str(error).splitlines()[0]}") from error
-        return self._apply(name, function, args, kwargs, tuple(meta.shape), meta.dtype)
+        return self._apply(name, function, args, kwargs, tuple(sample.shape), sample.dtype)
 
     def _apply(
         self,
@@ -359,10 +359,11 @@ class Ops:
         return UnknownFlow(self.owner, "shapes-differ", reason)
 
 
-def _meta(arg: Any) -> Any:
+def _sample(arg: Any) -> Any:
+    """Zeros in the place of values; torch's meta device would load 80 MB of shape functions for a second."""
     if isinstance(arg, Value):
-        return torch.empty(arg.shape, dtype=arg.dtype, device="meta")
+        return torch.zeros(arg.shape, dtype=arg.dtype)
     if isinstance(arg, Const):
         stored = arg.stored_dtype
-        return torch.empty(arg.shape, dtype=torch.float32 if stored.is_floating_point else stored, device="meta")
+        return torch.zeros(arg.shape, dtype=torch.float32 if stored.is_floating_point else stored)
     return arg
