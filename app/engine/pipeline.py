@@ -294,7 +294,7 @@ def _report(
     after = count(job.found.module)
     replaced = tuple(_replaced(unit, fusion, evidence) for unit, fusion in plan.fusions)
     replaced_parts = tuple(part for parts in replaced for part in parts)
-    refused = dict.fromkeys((cut.path, cut.code, cut.reason) for cut in plan.refused)  # each once, in order
+    refused = _refused(plan, removed)
     stripped = sum(part.bytes for part in removed if part.path not in {p.path for p in _pruned(removed)})
     return Report(
         summary=Summary(
@@ -316,12 +316,21 @@ def _report(
         ),
         equivalence=equivalence,
         replaced=replaced_parts,
-        refused=tuple(Refused(path=path, code=code, reason=reason) for path, code, reason in refused),
+        refused=refused,
         removed=tuple(removed),
         read_as=_read_as(plan.units),
         notes=_notes(job, plan, replaced_parts),
         timings_seconds={**clock.seconds, "total": round(sum(clock.seconds.values()), 6)},
         environment=_environment(device),
+    )
+
+
+def _refused(plan: _Plan, removed: Sequence[Removed]) -> tuple[Refused, ...]:
+    """Each reason once, in order, but for layers that were taken out altogether."""
+    gone = tuple(f"{part.path}." for part in _pruned(removed))
+    left = dict.fromkeys((cut.path, cut.code, cut.reason) for cut in plan.refused)
+    return tuple(
+        Refused(path=path, code=code, reason=reason) for path, code, reason in left if not f"{path}.".startswith(gone)
     )
 
 

@@ -1,4 +1,4 @@
-"""Real torch models for tests of the engine: built, saved, fused, loaded again under torch's own classes and compared."""
+"""Real torch models for tests: built, saved, fused, loaded again under torch's own classes and compared."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -99,7 +99,10 @@ def representable(
     lowest, highest = torch.aminmax(rounded)
     if not (lowest.isfinite() and highest.isfinite()):
         return _overflow(values, rounded, gain, transposed, groups)
-    if rounded.ndim < 2 or (rounded.count_nonzero() == values.count_nonzero()):
+    if rounded.ndim < 2:
+        return None
+    kept = int(rounded.count_nonzero())
+    if kept == rounded.numel() or kept == int(values.count_nonzero()):
         return None
     return _underflow(values, rounded, gain, transposed, groups)
 

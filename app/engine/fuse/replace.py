@@ -153,7 +153,10 @@ def _materialised(
 def _coarse(weight: Tensor) -> Refusal | None:
     """Below its smallest normal number a dtype counts in steps: a whole layer there has lost its digits."""
     smallest = torch.finfo(weight.dtype).tiny
-    largest = float(weight.abs().max()) if weight.numel() else 0.0
+    if weight.numel() == 0:
+        return None
+    lowest, highest = torch.aminmax(weight)
+    largest = float(torch.maximum(highest, -lowest))
     if largest == 0.0 or largest >= smallest:
         return None
     name = str(weight.dtype).removeprefix("torch.")

@@ -55,11 +55,12 @@ def find_units(root: Module) -> Units:
         shapes = family.example_shapes(root)
         if shapes is not None:
             try:
-                return Units(True, (_unit(root, shapes, assumed=False),), ())
+                unit = _unit(root, shapes, assumed=False)
+                return Units(True, (unit,), tuple(_uncovered(root, (unit,), "")))
             except UnknownFlow as unknown:
                 reason = f"{unknown.path or root.class_path}: {unknown.reason}"
     units = tuple(_Search(set()).below(root, proven=True))
-    return Units(False, units, tuple(_not_proven(root, units, reason)))
+    return Units(False, units, tuple(_uncovered(root, units, reason)))
 
 
 def _unit(module: Module, shapes: Shapes, assumed: bool) -> Unit:
@@ -171,15 +172,20 @@ class _Again:
         return trace_run([child for name, child in module.children() if name in self.names], self.shapes, family_of)
 
 
-def _not_proven(root: Module, units: tuple[Unit, ...], reason: str) -> Iterator[Cut]:
-    """Every batch norm that no unit covers."""
-    covered = {id(module.node) for unit in units for module, _ in unit.trace.calls}
+def _uncovered(root: Module, units: tuple[Unit, ...], reason: str) -> Iterator[Cut]:
+    """Every batch norm that no output of a unit depends on; `reason` says why the model is not followed as a whole."""
+    read = {node.owner for unit in units for node in unit.trace.graph.nodes}
+    called = {id(module.node): module.path in read for unit in units for module, _ in unit.trace.calls}
     seen: set[int] = set()
     for module in root.walk():
         name = module.class_path.rpartition(".")[2]
-        if name in _NORMS and id(module.node) not in covered and id(module.node) not in seen:
-            seen.add(id(module.node))
+        if name not in _NORMS or id(module.node) in seen or called.get(id(module.node)):
+            continue
+        seen.add(id(module.node))
+        if reason and id(module.node) not in called:
             yield Cut(module.path, "data-flow-not-proven", f"what it normalises is not proven by the file ({reason})")
+        else:
+            yield Cut(module.path, "not-read", "no output of the model depends on it in inference")
 
 
 def families_read(units: tuple[Unit, ...]) -> dict[tuple[str, str], int]:

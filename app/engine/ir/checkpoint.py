@@ -153,7 +153,7 @@ _HOLDERS = (Object, Storage, dict, list, tuple, set, frozenset)
 
 
 def parts(node: Any) -> Iterator[Any]:
-    """Every container and inert node below and including `node`, each once, in order of first reference."""
+    """Every inert node and container (but empty ones) from `node` on, each once, in order of first reference."""
     seen: set[int] = set()
     stack = [node] if isinstance(node, _HOLDERS) else []
     while stack:
@@ -161,7 +161,7 @@ def parts(node: Any) -> Iterator[Any]:
         if id(part) not in seen:
             seen.add(id(part))
             yield part
-            stack.extend(held for held in reversed(inside(part)) if isinstance(held, _HOLDERS))
+            stack.extend(held for held in reversed(inside(part)) if isinstance(held, _HOLDERS) and held)
 
 
 def inside(part: Any) -> list[Any]:
