@@ -1,7 +1,6 @@
 """A wrong fold never passes, wherever it hides; the verdict is taken by figures beside the original's own noise."""
 
 from dataclasses import replace
-from itertools import product
 from math import inf, nan
 
 import pytest
