@@ -179,10 +179,8 @@ class _Reader:
         if x.core is not None:
             too_deep = Refusal("too-long", f"more than {_MAX_DEPTH} convolutions follow one another")
             result = composed_core(x, node, core) if x.core.depth < _MAX_DEPTH else too_deep
-        elif x.after is not None and isinstance(node.operation, ir.AvgPool):
-            result = Refusal("affine-before-pool", "a scale or shift before an average pool stays")
         elif x.after is not None:
-            result = conv_after_affine(x, node)
+            result = conv_after_affine(x, core)
         if isinstance(result, Refusal):
             self._give_up(x, result)
             return Pending(x.value, node.output, x.axis, core, None, (node,))

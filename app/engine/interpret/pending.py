@@ -169,24 +169,20 @@ def _zero(bias: Const | None) -> bool:
     return bias is None or not bool(double(bias).any())
 
 
-def conv_after_affine(pending: Pending, node: Node) -> Core | Refusal:
-    """conv(affine(x)), where the affine map is all that stands between."""
-    operation = node.operation
-    assert isinstance(operation, (ir.Conv, ir.Linear))
-    affine = pending.after
+def conv_after_affine(pending: Pending, core: Core) -> Core | Refusal:
+    """core(affine(x)), where the affine map is all that stands between."""
+    affine, plan = pending.after, core.plan
     assert affine is not None
-    geometry = geometry_of(operation)
-    kernel = operation.weight.shape[2:]
-    refusal = algebra.shift_before_refusal(kernel, geometry, not bool(affine.shift.any()))
+    refusal = algebra.shift_before_refusal(plan.kernel, plan.geometry, pending.bias_zero)
     if refusal is not None:
         return refusal
 
     def build() -> ConvMap:
-        folded = algebra.fold_affine_before(affine, map_of(operation))
+        folded = algebra.fold_affine_before(affine, core.build())
         assert isinstance(folded, ConvMap)
         return folded
 
-    return Core(Plan(operation.weight.shape, geometry), build, pending.bias_zero and _zero(operation.bias))
+    return Core(plan, build, pending.bias_zero and core.bias_zero)
 
 
 def composed_core(first: Pending, node: Node, second: Core) -> Core | Refusal:

@@ -215,6 +215,13 @@ def test_a_pool_that_only_thins_out_is_taken_in_as_a_stride(tmp_path):
     assert error(model, result.loaded, X2) < tolerance(torch.float32)
 
 
+def test_a_norm_before_a_pool_that_pads_nothing_passes_through_it(tmp_path):
+    model = nn.Sequential(norm(4), nn.AvgPool2d(1, stride=2), nn.Conv2d(4, 2, 1, bias=False), norm(2)).eval()
+    result = fuse(model, tmp_path)
+    assert classes(result.loaded) == ["Identity", "Identity", "Conv2d", "Identity"]
+    assert error(model, result.loaded, X2) < tolerance(torch.float32)
+
+
 def test_a_convolution_called_twice_keeps_its_batch_norms(tmp_path):
     conv = nn.Conv2d(4, 4, 3, padding=1)
     model = nn.Sequential(conv, norm(4), nn.ReLU(), conv, norm(4)).eval()
