@@ -44,7 +44,7 @@ class Survey:
     def sharing(self, tensor: StoredTensor) -> Iterable[str]:
         """Paths of the parameters and buffers that lie on some of the same memory, the tensor's own among them."""
         spans = self.spans.get(id(tensor.storage))
-        return () if spans is None else spans.overlapping(*_stretch(tensor))
+        return () if spans is None or not tensor.numel else spans.overlapping(*_stretch(tensor))
 
 
 def survey(root: Module) -> Survey:
@@ -54,7 +54,8 @@ def survey(root: Module) -> Survey:
     for module in root.walk():
         registered[id(module.node)] += 1
         for name, tensor in module.tensors():
-            stretches.setdefault(id(tensor.storage), []).append((*_stretch(tensor), module.at(name)))
+            if tensor.numel:
+                stretches.setdefault(id(tensor.storage), []).append((*_stretch(tensor), module.at(name)))
     referenced = Counter(id(held) for part in parts(root.node) for held in inside(part) if id(held) in registered)
     return Survey(registered, referenced, {key: _Spans.of(found) for key, found in stretches.items()})
 

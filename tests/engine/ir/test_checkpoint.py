@@ -1,0 +1,113 @@
+"""Where the model of a file stands, and what the deployed file does without."""
+
+import pytest
+import torch
+from torch import nn
+
+from app.engine.formats import read_file
+from app.engine.ir.checkpoint import find_model, inside, parts, storages, strip, total_bytes
+from app.engine.ir.module import mapping
+from app.engine.ir.node import Storage
+from app.errors import NeedsArchitecture, NothingToFuse
+from tests.engine.nets import Unknown
+
+
+@pytest.fixture
+def read(tmp_path):
+    def through_a_file(content):
+        torch.save(content, tmp_path / "content.pt")
+        return read_file(tmp_path / "content.pt").root
+
+    return through_a_file
+
+
+def layer() -> nn.Module:
+    return nn.Conv2d(3, 4, 3)
+
+
+@pytest.mark.parametrize(
+    ("content", "key"),
+    [
+        (layer(), ""),
+        ({"model": layer()}, "model"),
+        ({"model": layer(), "ema": layer()}, "ema"),
+        ({"model": layer(), "ema": None}, "model"),
+        ({"model": layer(), "ema": layer().state_dict()}, "model"),
+        ({"other": layer(), "net": layer()}, "net"),
+        ({"something": layer()}, "something"),
+        ({3: layer(), "state_dict": layer()}, "state_dict"),
+    ],
+)
+def test_the_model_is_found_under_the_best_key(content, key, read):
+    found = find_model(read(content))
+    assert found.key == key
+    assert found.module.class_path == "torch.nn.modules.conv.Conv2d"
+    assert found.module.path == ""
+
+
+def test_wrappers_are_looked_through_in_order(read):
+    found = find_model(read(torch.optim.swa_utils.AveragedModel(nn.DataParallel(layer()))))
+    assert [path.rpartition(".")[2] for path in found.wrappers] == ["AveragedModel", "DataParallel"]
+    assert found.module.class_path == "torch.nn.modules.conv.Conv2d"
+
+
+def test_a_wrapper_of_several_models_is_not_looked_through(read):
+    wrapper = nn.DataParallel(layer())
+    wrapper.add_module("second", layer())
+    assert find_model(read(wrapper)).wrappers == ()
+
+
+_WEIGHTS = [layer().state_dict(), {"net": layer().state_dict()}, {"a": 1, "params": layer().state_dict()}]
+
+
+@pytest.mark.parametrize("content", _WEIGHTS)
+def test_weights_without_a_model_are_named_as_such(content, read):
+    with pytest.raises(NeedsArchitecture, match="2 tensors"):
+        find_model(read(content))
+
+
+@pytest.mark.parametrize(
+    ("content", "kind"),
+    [(torch.zeros(2), "tensor"), ([layer()], "list"), (3, "int"), ({}, "none"), ({"a": 1}, "'a'"), (slice(1), "slice")],
+)
+def test_what_else_a_file_holds_is_named(content, kind, read):
+    with pytest.raises(NothingToFuse, match=kind):
+        find_model(read(content))
+
+
+def test_stripping_moves_the_average_under_model_and_counts_bytes_once(read):
+    model, ema = layer(), layer()
+    shared = torch.zeros(1000)
+    content = {"ema": ema, "model": model, "optimizer": [shared, shared[10:]], "scaler": "none", "kept": shared}
+    root = read(content)
+    removed = {part.path: part.bytes for part in strip(root, find_model(root))}
+    table = mapping(root)
+    assert table is not None
+    assert removed == {"optimizer": 0, "model": 4 * (4 * 27 + 4)}  # the optimizer's tensor is still in the file
+    assert table["ema"] is None
+    assert table["optimizer"] is None
+    assert table["scaler"] == "none"
+    assert find_model(root).key == "model"
+
+
+def test_a_bare_module_is_not_stripped(read):
+    root = read(layer())
+    assert strip(root, find_model(root)) == []
+
+
+def test_every_storage_is_listed_once(read):
+    tied = Unknown(a=nn.Linear(3, 3), b=nn.Linear(3, 3))
+    tied.b.weight = tied.a.weight
+    root = read(tied)
+    assert len(list(storages(root))) == 3
+    assert total_bytes(root) == 4 * (9 + 3 + 3)
+    assert total_bytes(7) == 0
+
+
+def test_parts_of_a_tree_that_holds_itself_end(read):
+    loop: list[object] = [1]
+    loop.append(loop)
+    found = list(parts(loop))
+    assert found == [loop]
+    assert inside({"a": 1}) == ["a", 1]
+    assert not any(isinstance(part, Storage) for part in found)
