@@ -8,6 +8,7 @@ from torch import Tensor
 from app.engine.algebra.convmap import ConvMap, Refusal
 
 BLOCK_BYTES = 256 * 1024  # of float64: scratch and operands stay in a core's second-level cache
+_NOTHING = 1e-26
 _MOST = 0.5  # share of the non-zero weights above which vanishing is refused
 
 # float64 reaches half precision by way of float32; these 29 bits of the mantissa are what that first step drops.
@@ -101,10 +102,18 @@ def representable(
         return _overflow(values, rounded, gain, transposed, groups)
     if rounded.ndim < 2:
         return None
+    if gain is not None and _harmless(gain, rounded.dtype):
+        return None
     kept = int(rounded.count_nonzero())
     if kept == rounded.numel() or kept == int(values.count_nonzero()):
         return None
     return _underflow(values, rounded, gain, transposed, groups)
+
+
+def _harmless(gain: Tensor, dtype: torch.dtype) -> bool:
+    """True if only weights that are nothing beside any other (below 1e-26) can vanish: counting takes a pass."""
+    alive = gain[gain != 0].abs()
+    return alive.numel() > 0 and _smallest(dtype) / float(alive.min()) < _NOTHING
 
 
 def _overflow(values: Tensor, rounded: Tensor, gain: Tensor | None, transposed: bool, groups: int) -> Refusal:

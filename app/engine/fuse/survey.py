@@ -56,7 +56,9 @@ def survey(root: Module) -> Survey:
         for name, tensor in module.tensors():
             if tensor.numel:
                 stretches.setdefault(id(tensor.storage), []).append((*_stretch(tensor), module.at(name)))
-    referenced = Counter(id(held) for part in parts(root.node) for held in inside(part) if id(held) in registered)
+    referenced = Counter(
+        id(held) for part in parts(root.node, tensors=False) for held in inside(part) if id(held) in registered
+    )
     return Survey(registered, referenced, {key: _Spans.of(found) for key, found in stretches.items()})
 
 

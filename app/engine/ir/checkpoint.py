@@ -152,8 +152,11 @@ def storages(node: Any) -> Iterator[Storage]:
 _HOLDERS = (Object, Storage, dict, list, tuple, set, frozenset)
 
 
-def parts(node: Any) -> Iterator[Any]:
-    """Every inert node and container (but empty ones) from `node` on, each once, in order of first reference."""
+def parts(node: Any, tensors: bool = True) -> Iterator[Any]:
+    """Every inert node and container (but empty ones) from `node` on, each once, in order of first reference.
+
+    Without `tensors` they are not entered, which most of a model's nodes are in.
+    """
     seen: set[int] = set()
     stack = [node] if isinstance(node, _HOLDERS) else []
     while stack:
@@ -161,7 +164,8 @@ def parts(node: Any) -> Iterator[Any]:
         if id(part) not in seen:
             seen.add(id(part))
             yield part
-            stack.extend(held for held in reversed(inside(part)) if isinstance(held, _HOLDERS) and held)
+            held = [inner for inner in reversed(inside(part)) if isinstance(inner, _HOLDERS) and inner]
+            stack.extend(held if tensors else (inner for inner in held if not is_tensor(inner)))
 
 
 def inside(part: Any) -> list[Any]:
