@@ -216,7 +216,11 @@ def _write(job: _Job, plan: _Plan, options: FuseOptions, target: Path) -> list[R
             removed += [Removed(path=p.path, reason=p.reason, bytes=p.bytes) for p in family.prune(unit.module)]
     if options.dtype == "float32":
         widen(root)
-    write_file(job.file, job.file.root, target)
+    try:
+        write_file(job.file, job.file.root, target)
+    except BaseException:
+        target.unlink(missing_ok=True)
+        raise
     return removed
 
 

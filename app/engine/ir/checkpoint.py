@@ -15,6 +15,7 @@ _KEYS = ("ema", "model_ema", "ema_model", "model", "net", "network", "module", "
 _WEIGHTS = (*_KEYS, "params_ema", "params", "model_state_dict", "weights")
 _DROPPED = ("optimizer", "optimizers", "optim", "scaler", "grad_scaler", "amp_scaler", "amp")
 _DUPLICATES = ("ema", "model_ema", "ema_model", "model")
+_HOLDERS = (Object, Storage, dict, list, tuple, set, frozenset)
 
 # Classes that hold one model and add nothing to what it computes, and the child that it is.
 _WRAPPERS = {
@@ -147,9 +148,6 @@ def storages(node: Any) -> Iterator[Storage]:
     for part in parts(node):
         if isinstance(part, Storage):
             yield part
-
-
-_HOLDERS = (Object, Storage, dict, list, tuple, set, frozenset)
 
 
 def parts(node: Any, tensors: bool = True) -> Iterator[Any]:

@@ -14,7 +14,7 @@ from app.engine.verify.equivalence import NOISE_FACTOR, Figures, failure
 from app.errors import NotEquivalent
 from tests.engine.nets import fuse, norm, pair
 
-GOOD = Figures(1e-14, 1e-7, 1e-7, 2e-7, 1e-5, 1e-7)
+GOOD = Figures(1e-14, 1e-5, 1e-5, 2e-5, 1e-3, 1e-5)
 
 
 def refused(model, directory, match):
@@ -102,16 +102,18 @@ def test_a_wrong_fold_behind_a_channel_of_nan_is_caught(tmp_path, monkeypatch):
 
 def test_figures_within_their_limits_pass():
     assert failure(GOOD, [RegionProof(1e-14, 1e-7, 0.5)], None) is None
-    assert failure(GOOD, [], 2e-7) is None
+    assert failure(GOOD, [], 2e-5) is None
     assert failure(replace(GOOD, stored=9e-12, stored_noise=0.0), [], None) is None  # what float64 itself resolves
+    assert failure(replace(GOOD, native=3e-6, native_noise=1e-7), [], None) is None  # another order of additions
+    assert failure(replace(GOOD, native=4e-6, native_noise=1e-7), [], None) is not None
 
 
 @pytest.mark.parametrize(
     ("name", "value"),
     [
         ("identity", 1e-8),
-        ("stored", NOISE_FACTOR * 1.1e-7),
-        ("native", NOISE_FACTOR * 1.1e-7),
+        ("stored", NOISE_FACTOR * 1.1e-5),
+        ("native", NOISE_FACTOR * 1.1e-5),
         *(
             (name, odd)
             for name in ("identity", "stored", "native", "stored_noise", "native_noise")
@@ -129,7 +131,7 @@ def test_any_region_above_its_limit_or_without_a_number_fails(region):
 
 
 def test_the_callers_limit_only_tightens():
-    assert failure(GOOD, [], 1e-7) is not None
+    assert failure(GOOD, [], 1e-5) is not None
     assert failure(replace(GOOD, native=1e-3), [], 1.0) is not None
 
 
