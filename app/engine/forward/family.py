@@ -74,4 +74,3 @@ class Family:
     # The dtype that the family's own loader runs in; None: the dtype that is stored.
     runs_in: str | None = None
     leaf: bool = False  # a plain torch.nn layer: one operator, or an activation; may be fused along a chain of layers
-    assumed: bool = False  # the data flow is the usual one, but another may be meant

@@ -1,0 +1,177 @@
+"""The report of a job, from the values that its steps left."""
+
+import platform
+from collections.abc import Mapping, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from app.engine.forward.families import family_of
+from app.engine.fuse.census import count
+from app.engine.fuse.replace import Fusion
+from app.engine.fuse.units import Unit, Units, families_read
+from app.engine.ir.checkpoint import total_bytes
+from app.engine.verify.equivalence import Figures
+from app.engine.verify.probes import SEED
+from app.engine.work import Dropped, Evidence, Job, Plan
+from app.report import (
+    Detected,
+    Environment,
+    Equivalence,
+    IdentityError,
+    InputFile,
+    NativeError,
+    OutputFile,
+    Probe,
+    ReadAs,
+    Refused,
+    RegionError,
+    Replaced,
+    Report,
+    StoredError,
+    Summary,
+    fused_filename,
+)
+
+
+def equivalence_of(figures: Figures, plan: Plan, native: torch.dtype, device: str, passed: bool) -> Equivalence:
+    changed = [unit for unit, fusion in plan.fusions if fusion.replacements or plan.units.whole]
+    shapes = dict.fromkeys(shape for unit in changed for shape in unit.shapes)
+    return Equivalence(
+        scope="none" if not changed else "model" if plan.units.whole else "blocks",
+        identity=IdentityError(relative=figures.identity),
+        stored=StoredError(relative=figures.stored, noise=figures.stored_noise),
+        native=NativeError(
+            relative=figures.native,
+            absolute=figures.native_absolute,
+            noise=figures.native_noise,
+            dtype=_name(native),
+        ),
+        probe=Probe(shape=tuple(shapes), seed=SEED, device=device),
+        passed=passed,
+    )
+
+
+def report_of(
+    job: Job,
+    plan: Plan,
+    dropped: Dropped,
+    evidence: Evidence | None,
+    equivalence: Equivalence | None,
+    seconds: Mapping[str, float],
+    paths: tuple[Path, Path],
+    digests: tuple[str, str],
+    filename: str,
+    device: str,
+) -> Report:
+    after = count(job.found.module)
+    replaced = tuple(_replaced(unit, fusion, evidence) for unit, fusion in plan.fusions)
+    replaced_parts = tuple(part for parts in replaced for part in parts)
+    refused = _refused(plan, dropped)
+    return Report(
+        summary=Summary(
+            parameters_before=job.census.parameters,
+            parameters_after=after.parameters,
+            batch_norms_before=job.census.batch_norms,
+            batch_norms_after=after.batch_norms,
+            convolutions_before=job.census.convolutions,
+            convolutions_after=after.convolutions,
+            layers_replaced=len(replaced_parts),
+            layers_refused=len(refused),
+            layers_removed=len(dropped.pruned),
+            bytes_stripped=sum(part.bytes for part in dropped.stripped),
+            bytes_saved_by_fusing=job.model_bytes - total_bytes(job.found.module.node),
+        ),
+        input=input_of(job, paths[0], digests[0], filename),
+        output=OutputFile(
+            filename=fused_filename(filename), bytes=paths[1].stat().st_size, sha256=digests[1], format=job.file.format
+        ),
+        equivalence=equivalence,
+        replaced=replaced_parts,
+        refused=refused,
+        removed=(*dropped.stripped, *dropped.pruned),
+        read_as=read_as(plan.units),
+        notes=_notes(job, plan, replaced_parts),
+        timings_seconds={**seconds, "total": round(sum(seconds.values()), 6)},
+        environment=_environment(device),
+    )
+
+
+def _refused(plan: Plan, dropped: Dropped) -> tuple[Refused, ...]:
+    """Each reason once, in order, but for layers that were taken out altogether."""
+    gone = tuple(f"{part.path}." for part in dropped.pruned)
+    left = dict.fromkeys((cut.path, cut.code, cut.reason) for cut in plan.refused)
+    return tuple(
+        Refused(path=path, code=code, reason=reason) for path, code, reason in left if not f"{path}.".startswith(gone)
+    )
+
+
+def _replaced(unit: Unit, fusion: Fusion, evidence: Evidence | None) -> tuple[Replaced, ...]:
+    parts = []
+    for part in fusion.replacements:
+        proof = evidence.regions[id(part)] if evidence else None
+        parts.append(
+            Replaced(
+                path=part.path,
+                read_as=part.read_as,
+                before=part.before,
+                after=part.after,
+                parameters_before=part.region.pending.cost.parameters,
+                parameters_after=part.weight.numel() + part.bias.numel(),
+                assumed=unit.assumes(part.region),
+                error=RegionError(identity=proof.identity, native=proof.native) if proof else None,
+            )
+        )
+    return tuple(parts)
+
+
+def _notes(job: Job, plan: Plan, replaced: Sequence[Replaced]) -> tuple[str, ...]:
+    notes = []
+    if not replaced:
+        notes.append("nothing to replace: every linear stretch that can be one convolution is one already")
+    if job.found.key:
+        notes.append(f"the model under {job.found.key!r} was used")
+    if not plan.units.whole:
+        notes.append("the outermost class is not described: equivalence was measured per block")
+    return tuple(notes)
+
+
+def input_of(job: Job, source: Path, digest: str, filename: str) -> InputFile:
+    return InputFile(
+        filename=filename, bytes=source.stat().st_size, sha256=digest, format=job.file.format, detected=_detected(job)
+    )
+
+
+def _detected(job: Job) -> Detected:
+    module = job.found.module
+    family = family_of(module)
+    facts: dict[str, Any] = dict(family.facts(module)) if family is not None and family.facts is not None else {}
+    return Detected(
+        family=facts.get("family"),
+        source=job.found.key,
+        model_class=module.class_path,
+        classes=facts.get("classes"),
+        dtype=_name(job.census.dtype),
+        parameters=job.census.parameters,
+        batch_norms=job.census.batch_norms,
+        convolutions=job.census.convolutions,
+        wrappers=job.found.wrappers,
+        stride=facts.get("stride"),
+    )
+
+
+def read_as(units: Units) -> tuple[ReadAs, ...]:
+    found = sorted(families_read(units.units).items())
+    return tuple(ReadAs(class_path=path, read_as=name, count=number) for (path, name), number in found)
+
+
+def _environment(device: str) -> Environment:
+    return Environment(
+        fusebox=version("fusebox"), torch=torch.__version__, python=platform.python_version(), device=device
+    )
+
+
+def _name(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
