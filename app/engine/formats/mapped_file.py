@@ -14,6 +14,7 @@ from torch import Tensor
 from app.errors import MalformedFile
 
 CHUNK_BYTES = 1 << 20
+_WORTH_MAPPING = 1 << 15  # below it a copy is quicker than a map
 
 
 class MappedFile:
@@ -25,14 +26,18 @@ class MappedFile:
         self.size = os.fstat(self._descriptor).st_size
         if self.size == 0:
             raise MalformedFile("the file is empty (0 bytes)", remedy="Upload the checkpoint again.")
-        # A copy-on-write map rather than a read-only one: torch warns about tensors on memory that it can't write.
-        self.map = mmap.mmap(self._descriptor, 0, access=mmap.ACCESS_COPY)
+        self.map = mmap.mmap(self._descriptor, 0, access=mmap.ACCESS_READ)
 
     def tensor(self, offset: int, nbytes: int) -> Tensor:
-        """The range as uint8, mapped."""
+        """The range as uint8, in a map of its own that goes with the tensor: what is done with leaves memory."""
         if nbytes == 0:
             return torch.empty(0, dtype=torch.uint8)
-        return torch.frombuffer(self.map, dtype=torch.uint8, count=nbytes, offset=offset)
+        if nbytes < _WORTH_MAPPING:
+            return torch.frombuffer(bytearray(self.read(offset, nbytes)), dtype=torch.uint8)
+        inside = offset % mmap.ALLOCATIONGRANULARITY
+        # A copy-on-write map rather than a read-only one: torch warns about tensors on memory that it can't write.
+        own = mmap.mmap(self._descriptor, inside + nbytes, access=mmap.ACCESS_COPY, offset=offset - inside)
+        return torch.frombuffer(own, dtype=torch.uint8, count=nbytes, offset=inside)
 
     def chunks(self, offset: int, nbytes: int) -> Iterator[memoryview]:
         """The range piece by piece, through one buffer: reading it leaves no pages of the map in memory."""
