@@ -49,9 +49,9 @@ def _class_name(dims: int, geometry: Geometry) -> str:
 
 
 def layer_node(weight: Tensor, bias: Tensor, geometry: Geometry, template: Module | None, training: bool) -> Object:
-    """A new layer with these weights; attributes that a template has and that fusing does not touch are kept."""
+    """A new layer that holds these weights, not copies; what a template has and fusing does not touch is kept."""
     kernel = tuple(weight.shape[2:])
-    parameters = {"weight": parameter(weight), "bias": parameter(bias)}
+    parameters = {"weight": parameter(weight, owned=True), "bias": parameter(bias, owned=True)}
     if not kernel:
         attributes: dict[str, Any] = {"in_features": weight.shape[1], "out_features": weight.shape[0]}
         return _node(("torch.nn.modules.linear", "Linear"), attributes, parameters, template, training)

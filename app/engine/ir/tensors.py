@@ -177,9 +177,14 @@ def _dtype_of(node: Any) -> torch.dtype | None:
     return _NAMED_DTYPES.get(node.name) if isinstance(node, Global) and node.module == "torch" else None
 
 
-def buffer(tensor: Tensor, location: str = "cpu", requires_grad: bool = False) -> Object:
-    """A new plain tensor node as torch.save writes it: a copy of `tensor`, with its strides where they are dense."""
-    held = torch.empty_like(tensor, device="cpu", memory_format=torch.preserve_format).copy_(tensor.detach())
+def buffer(tensor: Tensor, location: str = "cpu", requires_grad: bool = False, owned: bool = False) -> Object:
+    """A new plain tensor node as torch.save writes it: a copy of `tensor`, with its strides where they are dense.
+
+    An `owned` tensor, which nobody writes to any more and which fills its storage, is held without a copy.
+    """
+    held = tensor.detach()
+    if not owned or held.untyped_storage().nbytes() != held.nbytes or held.device.type != "cpu":
+        held = torch.empty_like(held, device="cpu", memory_format=torch.preserve_format).copy_(held)
     kind = storage_kind(held.dtype)
     content = _bytes_of(held)
     numel = content.numel() if kind == UNTYPED else held.numel()
@@ -190,9 +195,9 @@ def buffer(tensor: Tensor, location: str = "cpu", requires_grad: bool = False) -
     return Object(REBUILD_TENSOR_V2, geometry)
 
 
-def parameter(tensor: Tensor, location: str = "cpu", requires_grad: bool = False) -> Object:
-    """A new torch.nn.Parameter node as torch.save writes it."""
-    plain = buffer(tensor, location, requires_grad)
+def parameter(tensor: Tensor, location: str = "cpu", requires_grad: bool = False, owned: bool = False) -> Object:
+    """A new torch.nn.Parameter node as torch.save writes it; `owned` as for `buffer`."""
+    plain = buffer(tensor, location, requires_grad, owned)
     return Object(REBUILD_PARAMETER, (plain, requires_grad, Object(ORDERED_DICT, ())))
 
 
