@@ -65,7 +65,7 @@ def test_a_layer_that_is_written_wrong_is_caught(behind, tmp_path, monkeypatch):
 @pytest.mark.parametrize("behind", [lambda m: m, hidden], ids=["in sight", "hidden"])
 def test_a_weight_that_is_written_wrong_is_caught(behind, tmp_path, monkeypatch):
     right = layers.parameter
-    monkeypatch.setattr(layers, "parameter", lambda tensor: right(tensor * (1 + 1e-6)))
+    monkeypatch.setattr(layers, "parameter", lambda tensor, **kept: right(tensor * (1 + 1e-6), **kept))
     refused(behind(plain()), tmp_path, "does not hold")
 
 
