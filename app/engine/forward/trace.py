@@ -1,7 +1,6 @@
 """Follows descriptions through a module tree and writes down what they say, as a graph. No weight is read.
 
-Each description is called once, with values that know their shapes. Shapes of anything but the plain operators come
-from running the function once on zeros.
+Each description is called once, with values that know their shapes.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -9,23 +8,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-import torch
-from torch import Tensor
-
 from app.engine.forward.family import Family
+from app.engine.forward.vocabulary import UnknownFlow, Vocabulary, const
 from app.engine.ir import graph as ir
-from app.engine.ir.graph import Const, Graph, Node, Scope, Value
+from app.engine.ir.graph import Graph, Scope, Value
 from app.engine.ir.module import Module
-from app.engine.ir.tensors import StoredTensor, tensor_of
-
-
-class UnknownFlow(Exception):
-    """The data flow of a module can't be followed: its class is not described, or an instance departs from it."""
-
-    def __init__(self, path: str, code: str, reason: str) -> None:
-        super().__init__(f"{path}: {reason}")
-        self.path, self.code, self.reason = path, code, reason
-
+from app.engine.ir.tensors import tensor_of
 
 Lookup = Callable[[Module], Family | None]
 
@@ -50,7 +38,7 @@ def trace(module: Module, shapes: Sequence[tuple[int, ...]], lookup: Lookup) -> 
 
     A module that takes a list of tensors gets a list if there are several shapes. Raises UnknownFlow.
     """
-    ops = Ops(lookup)
+    ops = Ops(lookup=lookup)
     inputs = tuple(Value(tuple(shape)) for shape in shapes)
     outputs = Block(module, ops)(inputs[0] if len(inputs) == 1 else list(inputs))
     ops.check_overwritten(outputs)
@@ -59,7 +47,7 @@ def trace(module: Module, shapes: Sequence[tuple[int, ...]], lookup: Lookup) -> 
 
 def trace_run(modules: Sequence[Module], shapes: Sequence[tuple[int, ...]], lookup: Lookup) -> Trace:
     """What modules compute that are called one after the other. Raises UnknownFlow."""
-    ops = Ops(lookup)
+    ops = Ops(lookup=lookup)
     start = Value(tuple(shapes[0]))
     x: Any = start
     for module in modules:
@@ -116,36 +104,15 @@ class Block:
         return list(self)[index]
 
 
-def const(path: str, stored: StoredTensor) -> Const:
-    return Const((stored,), (path,), stored.shape)
-
-
-def expression(compute: Callable[..., Tensor], *parts: Const) -> Const:
-    """A constant computed from others (`weight_gen`); its shape by computing it once from zeros."""
-    sources = tuple(source for part in parts for source in part.sources)
-    paths = tuple(path for part in parts for path in part.paths)
-    shape = compute(*(torch.zeros(part.shape) for part in parts)).shape
-    return Const(sources, paths, tuple(shape), compute)
-
-
-def literal(tensor: Tensor) -> Const:
-    return Const((), (), tuple(tensor.shape), None, tensor)
-
-
 @dataclass(slots=True)
-class Ops:
-    """The vocabulary of descriptions. Values go in, a value comes out, a node is written down."""
+class Ops(Vocabulary):
+    """The vocabulary of descriptions, and calls of the modules that they name."""
 
-    lookup: Lookup
-    nodes: list[Node] = field(default_factory=list)
+    lookup: Lookup = field(kw_only=True)
     calls: list[tuple[Module, Family]] = field(default_factory=list)
-    owner: str = ""
-    scope: Scope | None = None
     inside: list[int] = field(default_factory=list)
     absorbing: bool = False  # the block whose scope this is takes inner blocks for parts of itself
     overwritten: list[tuple[Value, int, str]] = field(default_factory=list)
-
-    # --- calls -------------------------------------------------------------------------------------------------
 
     def call(self, module: Module, inputs: tuple[Any, ...]) -> Any:
         """What the module computes, by the description of its class."""
@@ -193,177 +160,3 @@ class Ops:
             later = (read for node in self.nodes[at + 1 :] for read in node.inputs)
             if any(read is value for read in (*later, *ir.leaves(outputs))):
                 raise UnknownFlow(path, "works-in-place", "it overwrites its input, which others read afterwards")
-
-    # --- linear operators --------------------------------------------------------------------------------------
-
-    def conv(
-        self,
-        x: Value,
-        weight: Const,
-        bias: Const | None = None,
-        *,
-        stride: Sequence[int] = (1, 1),
-        padding: Sequence[tuple[int, int]] = ((0, 0), (0, 0)),
-        dilation: Sequence[int] = (1, 1),
-        groups: int = 1,
-        padding_mode: str = "zeros",
-    ) -> Value:
-        """Convolution with weight (out, in / groups, *kernel); padding is (begin, end) per dimension."""
-        operation = ir.Conv(weight, bias, tuple(stride), tuple(padding), tuple(dilation), groups, padding_mode)
-        if x.shape[1] != weight.shape[1] * groups:
-            raise self._misfit(f"{x.shape[1]} channels meet a convolution for {weight.shape[1] * groups}")
-        spatial = []
-        for size, kernel, s, (begin, end), d in zip(
-            x.shape[2:], weight.shape[2:], operation.stride, operation.padding, operation.dilation, strict=True
-        ):
-            spatial.append((size + begin + end - d * (kernel - 1) - 1) // s + 1)
-        if min(spatial, default=1) < 1:
-            raise self._misfit(f"maps of {x.shape[2:]} are smaller than the kernel {weight.shape[2:]}")
-        return self._emit(operation, (x,), (x.shape[0], weight.shape[0], *spatial))
-
-    def conv_transposed(
-        self,
-        x: Value,
-        weight: Const,
-        bias: Const | None = None,
-        *,
-        stride: Sequence[int],
-        padding: Sequence[int],
-        output_padding: Sequence[int],
-        dilation: Sequence[int],
-        groups: int = 1,
-    ) -> Value:
-        """Transposed convolution with weight (in, out / groups, *kernel)."""
-        pads = tuple((p, p) for p in padding)
-        operation = ir.Conv(
-            weight, bias, tuple(stride), pads, tuple(dilation), groups, "zeros", True, tuple(output_padding)
-        )
-        if x.shape[1] != weight.shape[0]:
-            raise self._misfit(f"{x.shape[1]} channels meet a transposed convolution for {weight.shape[0]}")
-        spatial = tuple(
-            (size - 1) * s - 2 * p + d * (kernel - 1) + extra + 1
-            for size, s, p, d, kernel, extra in zip(
-                x.shape[2:], stride, padding, dilation, weight.shape[2:], output_padding, strict=True
-            )
-        )
-        return self._emit(operation, (x,), (x.shape[0], weight.shape[1] * groups, *spatial))
-
-    def linear(self, x: Value, weight: Const, bias: Const | None = None) -> Value:
-        if x.shape[-1] != weight.shape[1]:
-            raise self._misfit(f"{x.shape[-1]} features meet a Linear for {weight.shape[1]}")
-        return self._emit(ir.Linear(weight, bias), (x,), (*x.shape[:-1], weight.shape[0]))
-
-    def batch_norm(
-        self, x: Value, mean: Const | None, var: Const | None, weight: Const | None, bias: Const | None, eps: float
-    ) -> Value:
-        for part in (mean, var, weight, bias):
-            if part is not None and part.shape != (x.shape[1],):
-                raise self._misfit(f"{x.shape[1]} channels meet a batch norm for {part.shape}")
-        return self._emit(ir.BatchNorm(mean, var, weight, bias, eps), (x,), x.shape)
-
-    def scale(self, x: Value, factor: Const, axis: int = 1) -> Value:
-        """x * factor, the factor along dimension `axis`."""
-        return self._emit(ir.Scale(self._along(x, factor, axis), axis), (x,), x.shape)
-
-    def shift(self, x: Value, offset: Const, axis: int = 1) -> Value:
-        """x + offset, the offset along dimension `axis`."""
-        return self._emit(ir.Shift(self._along(x, offset, axis), axis), (x,), x.shape)
-
-    def _along(self, x: Value, part: Const, axis: int) -> Const:
-        count = 1
-        for size in part.shape:
-            count *= size
-        if count not in (1, x.shape[axis]):
-            raise self._misfit(f"{count} factors meet {x.shape[axis]} channels")
-        return part
-
-    def add(self, x: Value, y: Value) -> Value:
-        if x.shape != y.shape:
-            return self.apply("add", torch.add, x, y)
-        return self._emit(ir.Add(), (x, y), x.shape)
-
-    def concat(self, values: Sequence[Value], dim: int = 1) -> Value:
-        first = values[0].shape
-        dim = dim % len(first)
-        for value in values[1:]:
-            if value.shape[:dim] + value.shape[dim + 1 :] != first[:dim] + first[dim + 1 :]:
-                raise self._misfit(f"maps of {[value.shape for value in values]} can't be concatenated along {dim}")
-        shape = (*first[:dim], sum(value.shape[dim] for value in values), *first[dim + 1 :])
-        return self._emit(ir.Concat(dim), tuple(values), shape)
-
-    def avg_pool(
-        self,
-        x: Value,
-        kernel: Sequence[int],
-        stride: Sequence[int],
-        padding: Sequence[int],
-        *,
-        ceil_mode: bool = False,
-        count_include_pad: bool = True,
-    ) -> Value:
-        operation = ir.AvgPool(tuple(kernel), tuple(stride), tuple(padding), ceil_mode, count_include_pad)
-        pool = (torch.nn.functional.avg_pool1d, torch.nn.functional.avg_pool2d, torch.nn.functional.avg_pool3d)
-        shape = pool[len(kernel) - 1](
-            torch.zeros(x.shape), operation.kernel, operation.stride, operation.padding, ceil_mode
-        ).shape
-        return self._emit(operation, (x,), tuple(shape))
-
-    # --- everything else ---------------------------------------------------------------------------------------
-
-    def pointwise(self, name: str, function: Callable[..., Tensor], *args: Any, **kwargs: Any) -> Value:
-        """A function of one or more values that keeps the first one's shape (an activation): not run to know it."""
-        return self._apply(name, function, args, kwargs, args[0].shape, args[0].dtype)
-
-    def apply(self, name: str, function: Callable[..., Tensor], *args: Any, **kwargs: Any) -> Value:
-        """Any function of tensors with one tensor as its result; Values and Consts may stand among the arguments."""
-        try:
-            sample = function(*[_sample(arg) for arg in args], **{key: _sample(arg) for key, arg in kwargs.items()})
-        except (RuntimeError, ValueError, IndexError, TypeError) as error:
-            raise self._misfit(f"{name} does not take these shapes: {str(error).splitlines()[0]}") from error
-        return self._apply(name, function, args, kwargs, tuple(sample.shape), sample.dtype)
-
-    def _apply(
-        self,
-        name: str,
-        function: Callable[..., Tensor],
-        args: tuple[Any, ...],
-        kwargs: dict[str, Any],
-        shape: tuple[int, ...],
-        dtype: torch.dtype,
-    ) -> Value:
-        inputs: list[Value] = []
-
-        def slot(arg: Any) -> Any:
-            if isinstance(arg, Value):
-                inputs.append(arg)
-                return ir.Slot(len(inputs) - 1)
-            return arg
-
-        operation = ir.Apply(name, function, tuple(slot(a) for a in args), {k: slot(a) for k, a in kwargs.items()})
-        return self._emit(operation, tuple(inputs), shape, dtype)
-
-    def _emit(
-        self,
-        operation: ir.Operation,
-        inputs: tuple[Value, ...],
-        shape: tuple[int, ...],
-        dtype: torch.dtype = torch.float32,
-    ) -> Value:
-        output = Value(shape, None, dtype)
-        node = Node(operation, inputs, output, self.owner, self.scope)
-        output.node = node
-        self.nodes.append(node)
-        return output
-
-    def _misfit(self, reason: str) -> UnknownFlow:
-        return UnknownFlow(self.owner, "shapes-differ", reason)
-
-
-def _sample(arg: Any) -> Any:
-    """Zeros in the place of values; torch's meta device would load 80 MB of shape functions for a second."""
-    if isinstance(arg, Value):
-        return torch.zeros(arg.shape, dtype=arg.dtype)
-    if isinstance(arg, Const):
-        stored = arg.stored_dtype
-        return torch.zeros(arg.shape, dtype=torch.float32 if stored.is_floating_point else stored)
-    return arg

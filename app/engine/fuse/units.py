@@ -6,7 +6,8 @@ from itertools import groupby
 
 from app.engine.forward.families import family_of
 from app.engine.forward.family import Shapes
-from app.engine.forward.trace import Trace, UnknownFlow, trace, trace_run
+from app.engine.forward.trace import Trace, trace, trace_run
+from app.engine.forward.vocabulary import UnknownFlow
 from app.engine.interpret.affine import Cut, Region
 from app.engine.ir import graph as ir
 from app.engine.ir.module import Module

@@ -7,7 +7,8 @@ import torch
 from torch import nn
 
 from app.engine.forward.families import FAMILIES, family_of
-from app.engine.forward.trace import UnknownFlow, trace
+from app.engine.forward.trace import trace
+from app.engine.forward.vocabulary import UnknownFlow
 from app.engine.ir.module import Module, ordered_dict
 from tests.engine.forward.inert import block, layer, made_up, model_at, outputs, read
 

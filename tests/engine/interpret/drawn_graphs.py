@@ -3,7 +3,8 @@
 import torch
 from hypothesis import strategies as st
 
-from app.engine.forward.trace import Ops, UnknownFlow, const
+from app.engine.forward.trace import Ops
+from app.engine.forward.vocabulary import UnknownFlow, const
 from app.engine.ir.graph import Const, Graph, Value, live
 from app.engine.ir.tensors import buffer, tensor_of
 
@@ -19,7 +20,7 @@ class Builder:
     """Emits operations with random weights."""
 
     def __init__(self) -> None:
-        self.ops = Ops(lambda module: None)
+        self.ops = Ops(lookup=lambda module: None)
         self.count = 0
 
     def _const(self, *shape: int) -> Const:

@@ -2,7 +2,7 @@
 
 import torch
 
-from app.engine.forward.trace import expression, literal
+from app.engine.forward.vocabulary import expression, literal
 from app.engine.ir.graph import Value, leaves, live, readers
 from tests.engine.interpret.drawn_graphs import Builder, stored
 

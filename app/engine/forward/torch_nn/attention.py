@@ -7,7 +7,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from app.engine.forward.family import Family
-from app.engine.forward.trace import Block, Ops, UnknownFlow
+from app.engine.forward.trace import Block, Ops
+from app.engine.forward.vocabulary import UnknownFlow
 from app.engine.ir.graph import Value
 
 

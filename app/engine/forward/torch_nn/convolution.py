@@ -4,7 +4,8 @@ from typing import Any
 
 from app.engine.forward.family import Family
 from app.engine.forward.structure import maps
-from app.engine.forward.trace import Block, Ops, UnknownFlow
+from app.engine.forward.trace import Block, Ops
+from app.engine.forward.vocabulary import UnknownFlow
 from app.engine.ir.graph import Value
 
 

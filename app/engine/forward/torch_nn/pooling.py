@@ -5,7 +5,8 @@ from typing import Any
 import torch.nn.functional as F
 
 from app.engine.forward.family import Family
-from app.engine.forward.trace import Block, Ops, UnknownFlow
+from app.engine.forward.trace import Block, Ops
+from app.engine.forward.vocabulary import UnknownFlow
 from app.engine.ir.graph import Value
 
 _DIMS = (1, 2, 3)

@@ -5,7 +5,8 @@ from typing import Any
 
 from app.engine.forward.family import Family, Shapes
 from app.engine.forward.structure import has_children, input_channels
-from app.engine.forward.trace import Block, Ops, UnknownFlow
+from app.engine.forward.trace import Block, Ops
+from app.engine.forward.vocabulary import UnknownFlow
 from app.engine.forward.yolov7 import decode
 from app.engine.forward.yolov7.head_forms import AUX_DETECT, DETECT_CLASS, I_DETECT, IDENTITIES
 from app.engine.ir.graph import Const, Value

@@ -8,7 +8,8 @@ from torch import Tensor
 
 from app.engine.forward.family import DeployForm, Family, Slot
 from app.engine.forward.structure import has_children, maps, only_children
-from app.engine.forward.trace import Block, Ops, UnknownFlow, expression
+from app.engine.forward.trace import Block, Ops
+from app.engine.forward.vocabulary import UnknownFlow, expression
 from app.engine.forward.yolov7.repconv import BRANCHES, branch_slots, branches, has_branches
 from app.engine.ir.graph import Const, Value
 from app.engine.ir.module import Module

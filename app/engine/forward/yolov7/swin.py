@@ -9,7 +9,8 @@ from torch import Tensor
 
 from app.engine.forward.family import Describe, Family
 from app.engine.forward.structure import has_children, maps
-from app.engine.forward.trace import Block, Ops, expression, literal
+from app.engine.forward.trace import Block, Ops
+from app.engine.forward.vocabulary import expression, literal
 from app.engine.ir.graph import Const, Value
 
 _MASKED = -100.0

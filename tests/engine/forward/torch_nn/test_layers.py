@@ -5,7 +5,8 @@ import torch
 from torch import nn
 
 from app.engine.forward.families import family_of
-from app.engine.forward.trace import UnknownFlow, trace
+from app.engine.forward.trace import trace
+from app.engine.forward.vocabulary import UnknownFlow
 from app.engine.ir.graph import BatchNorm
 from tests.engine.forward.inert import outputs, read
 
