@@ -6,6 +6,7 @@ operators come from running the function once on zeros.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from operator import getitem
 from typing import Any
 
 import torch
@@ -73,7 +74,7 @@ class Vocabulary:
             spatial.append((size + begin + end - d * (kernel - 1) - 1) // s + 1)
         if min(spatial, default=1) < 1:
             raise self._misfit(f"maps of {x.shape[2:]} are smaller than the kernel {weight.shape[2:]}")
-        return self._emit(operation, (x,), (x.shape[0], weight.shape[0], *spatial))
+        return self._emit(operation, (x,), (x.shape[0], weight.shape[0], *spatial), x.dtype)
 
     def conv_transposed(
         self,
@@ -100,12 +101,12 @@ class Vocabulary:
                 x.shape[2:], stride, padding, dilation, weight.shape[2:], output_padding, strict=True
             )
         )
-        return self._emit(operation, (x,), (x.shape[0], weight.shape[1] * groups, *spatial))
+        return self._emit(operation, (x,), (x.shape[0], weight.shape[1] * groups, *spatial), x.dtype)
 
     def linear(self, x: Value, weight: Const, bias: Const | None = None) -> Value:
         if x.shape[-1] != weight.shape[1]:
             raise self._misfit(f"{x.shape[-1]} features meet a Linear for {weight.shape[1]}")
-        return self._emit(ir.Linear(weight, bias), (x,), (*x.shape[:-1], weight.shape[0]))
+        return self._emit(ir.Linear(weight, bias), (x,), (*x.shape[:-1], weight.shape[0]), x.dtype)
 
     def batch_norm(
         self, x: Value, mean: Const | None, var: Const | None, weight: Const | None, bias: Const | None, eps: float
@@ -113,15 +114,15 @@ class Vocabulary:
         for part in (mean, var, weight, bias):
             if part is not None and part.shape != (x.shape[1],):
                 raise self._misfit(f"{x.shape[1]} channels meet a batch norm for {part.shape}")
-        return self._emit(ir.BatchNorm(mean, var, weight, bias, eps), (x,), x.shape)
+        return self._emit(ir.BatchNorm(mean, var, weight, bias, eps), (x,), x.shape, x.dtype)
 
     def scale(self, x: Value, factor: Const, axis: int = 1) -> Value:
         """x * factor, the factor along dimension `axis`."""
-        return self._emit(ir.Scale(self._along(x, factor, axis), axis), (x,), x.shape)
+        return self._emit(ir.Scale(self._along(x, factor, axis), axis), (x,), x.shape, x.dtype)
 
     def shift(self, x: Value, offset: Const, axis: int = 1) -> Value:
         """x + offset, the offset along dimension `axis`."""
-        return self._emit(ir.Shift(self._along(x, offset, axis), axis), (x,), x.shape)
+        return self._emit(ir.Shift(self._along(x, offset, axis), axis), (x,), x.shape, x.dtype)
 
     def _along(self, x: Value, part: Const, axis: int) -> Const:
         count = 1
@@ -134,7 +135,7 @@ class Vocabulary:
     def add(self, x: Value, y: Value) -> Value:
         if x.shape != y.shape:
             return self.apply("add", torch.add, x, y)
-        return self._emit(ir.Add(), (x, y), x.shape)
+        return self._emit(ir.Add(), (x, y), x.shape, x.dtype)
 
     def concat(self, values: Sequence[Value], dim: int = 1) -> Value:
         first = values[0].shape
@@ -143,7 +144,7 @@ class Vocabulary:
             if value.shape[:dim] + value.shape[dim + 1 :] != first[:dim] + first[dim + 1 :]:
                 raise self._misfit(f"maps of {[value.shape for value in values]} can't be concatenated along {dim}")
         shape = (*first[:dim], sum(value.shape[dim] for value in values), *first[dim + 1 :])
-        return self._emit(ir.Concat(dim), tuple(values), shape)
+        return self._emit(ir.Concat(dim), tuple(values), shape, values[0].dtype)
 
     def avg_pool(
         self,
@@ -160,7 +161,21 @@ class Vocabulary:
         shape = pool[len(kernel) - 1](
             torch.zeros(x.shape), operation.kernel, operation.stride, operation.padding, ceil_mode
         ).shape
-        return self._emit(operation, (x,), tuple(shape))
+        return self._emit(operation, (x,), tuple(shape), x.dtype)
+
+    def pad(self, x: Value, padding: Sequence[tuple[int, int]]) -> Value:
+        """Zeros around the spatial dimensions (from the third on), (begin, end) for each."""
+        sides = tuple((begin, end) for begin, end in padding)
+        spatial = [size + begin + end for size, (begin, end) in zip(x.shape[2:], sides, strict=True)]
+        return self._emit(ir.Pad(sides), (x,), (*x.shape[:2], *spatial), x.dtype)
+
+    def take(self, x: Value, channels: Sequence[int], axis: int = 1) -> Value:
+        """Some channels along dimension `axis`, in this order."""
+        axis = axis % len(x.shape)
+        if not channels or not all(0 <= channel < x.shape[axis] for channel in channels):
+            raise self._misfit(f"{x.shape[axis]} channels do not hold all that are taken")
+        shape = (*x.shape[:axis], len(channels), *x.shape[axis + 1 :])
+        return self._emit(ir.Take(tuple(channels), axis), (x,), shape, x.dtype)
 
     # --- everything else ---------------------------------------------------------------------------------------
 
@@ -176,10 +191,22 @@ class Vocabulary:
             raise self._misfit(f"{name} does not take these shapes: {str(error).splitlines()[0]}") from error
         return self._apply(name, function, args, kwargs, tuple(sample.shape), sample.dtype)
 
+    def apply_many(self, name: str, function: Callable[..., Any], *args: Any, **kwargs: Any) -> list[Value]:
+        """Any function with several tensors as its result, each of which becomes a value."""
+        try:
+            samples = function(*[_sample(arg) for arg in args], **{key: _sample(arg) for key, arg in kwargs.items()})
+        except (RuntimeError, ValueError, IndexError, TypeError) as error:
+            raise self._misfit(f"{name} does not take these shapes: {str(error).splitlines()[0]}") from error
+        whole = self._apply(name, function, args, kwargs, (), torch.float32)
+        return [
+            self._apply(f"{name}, output {index}", getitem, (whole, index), {}, tuple(sample.shape), sample.dtype)
+            for index, sample in enumerate(samples)
+        ]
+
     def _apply(
         self,
         name: str,
-        function: Callable[..., Tensor],
+        function: Callable[..., Any],
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
         shape: tuple[int, ...],

@@ -162,6 +162,8 @@ class _Reader:
                 return self._conv(node, self._take(node.inputs[0], place, 1), core)
             case ir.Add() | ir.Concat():
                 return self._join(node, place)
+            case ir.Pad() | ir.Take():
+                return Barrier("not-composed", f"{type(operation).__name__} is not composed yet")
             case ir.Apply():
                 return Barrier("not-linear", f"{operation.name} is not linear")
 

@@ -38,15 +38,20 @@ class Window(Protocol):
 
 
 def run(
-    graph: Graph, inputs: Sequence[Tensor], dtype: torch.dtype, device: str = "cpu", read: Read | None = None
+    graph: Graph, inputs: Sequence[Tensor], dtype: torch.dtype | None, device: str = "cpu", read: Read | None = None
 ) -> Any:
     """The graph's outputs for these inputs, as the same nest; every operation is done in `dtype`.
 
+    Without a dtype constants are as they are stored and inputs as the graph declares them, so that a model of several
+    dtypes runs as its file says.
     A value is forgotten after its last reader. `read` gives the constants; by default as they are, in `dtype`.
     """
     read = read or reader(dtype, device)
     left = readers(graph)
-    values = {id(value): _moved(tensor, dtype, device) for value, tensor in zip(graph.inputs, inputs, strict=True)}
+    values = {
+        id(value): _moved(tensor, dtype or value.dtype, device)
+        for value, tensor in zip(graph.inputs, inputs, strict=True)
+    }
     with torch.no_grad(), exact():
         for node in graph.nodes:
             values[id(node.output)] = evaluate(node, [values[id(value)] for value in node.inputs], read)
@@ -57,7 +62,7 @@ def run(
     return outputs_of(graph, values)
 
 
-def reader(dtype: torch.dtype, device: str) -> Read:
+def reader(dtype: torch.dtype | None, device: str) -> Read:
     """Constants as the file has them, in `dtype`."""
     return lambda const: const.value(dtype, device)
 
@@ -119,6 +124,10 @@ def evaluate(node: Node, args: list[Tensor], read: Read) -> Tensor:
                 operation.count_include_pad,
             )
             return pooled
+        case ir.Pad():
+            return F.pad(x, [side for pair in reversed(operation.padding) for side in pair])
+        case ir.Take():
+            return x.index_select(operation.axis, torch.tensor(operation.channels, device=x.device))
         case ir.Apply():
             return _apply(operation, args, read)
 

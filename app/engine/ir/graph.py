@@ -14,7 +14,7 @@ from app.engine.ir.tensors import StoredTensor
 class Const:
     """A constant of the model: a stored tensor, or an expression over several ("evaluated once").
 
-    `paths` are the module paths of the tensors that it reads, `conv.weight` for example.
+    `paths` are the paths of the tensors that it reads: of a module (`conv.weight`), or names in a graph file.
     """
 
     sources: tuple[StoredTensor, ...]
@@ -22,9 +22,10 @@ class Const:
     shape: tuple[int, ...]
     compute: Callable[..., Tensor] | None = None
     literal: Tensor | None = None  # a constant that no tensor of the file holds: a grid, a mask
+    varies: bool = False  # known for the traced shapes only (a size that may differ): no weight may be made of it
 
-    def value(self, dtype: torch.dtype, device: str = "cpu") -> Tensor:
-        """The constant in `dtype` (integers keep theirs), expressions evaluated in that dtype."""
+    def value(self, dtype: torch.dtype | None, device: str = "cpu") -> Tensor:
+        """The constant in `dtype` (None: as stored; integers keep theirs), expressions evaluated in that dtype."""
         if self.literal is not None:
             return _cast(self.literal, dtype, device)
         tensors = [_cast(source.read(), dtype, device) for source in self.sources]
@@ -37,7 +38,7 @@ class Const:
         return self.sources[0].dtype
 
 
-def _cast(tensor: Tensor, dtype: torch.dtype, device: str) -> Tensor:
+def _cast(tensor: Tensor, dtype: torch.dtype | None, device: str) -> Tensor:
     return tensor.to(device=device, dtype=dtype if tensor.is_floating_point() else None)
 
 
@@ -111,6 +112,21 @@ class AvgPool:
 
 
 @dataclass(frozen=True, slots=True)
+class Pad:
+    """Zeros around the spatial dimensions, (begin, end) for each."""
+
+    padding: tuple[tuple[int, int], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Take:
+    """Some channels, in this order."""
+
+    channels: tuple[int, ...]
+    axis: int = 1
+
+
+@dataclass(frozen=True, slots=True)
 class Slot:
     """Stands for the input with this number among the arguments of an Apply."""
 
@@ -130,16 +146,16 @@ class Apply:
     kwargs: Mapping[str, Any] = field(default_factory=dict)
 
 
-Operation = Conv | Linear | BatchNorm | Scale | Shift | Add | Concat | AvgPool | Apply
+Operation = Conv | Linear | BatchNorm | Scale | Shift | Add | Concat | AvgPool | Pad | Take | Apply
 
 
 @dataclass(eq=False, slots=True)
 class Value:
-    """One tensor of the computation. Compared by identity."""
+    """One tensor of the computation (or a tuple of several, on its way to be taken apart). Compared by identity."""
 
     shape: tuple[int, ...]
     node: "Node | None" = None  # None for an input of the graph
-    dtype: torch.dtype = torch.float32  # float32 stands for "the dtype that the model runs in"
+    dtype: torch.dtype = torch.float32  # in a module tree float32 stands for "the dtype that the model runs in"
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,7 +173,7 @@ class Node:
     operation: Operation
     inputs: tuple[Value, ...]
     output: Value
-    owner: str
+    owner: str  # path of the module, or the name in a graph file of the operator, that it comes from
     scope: Scope | None  # None: nothing that this operation does can be written elsewhere
 
     def consts(self) -> Iterator[Const]:

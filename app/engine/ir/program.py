@@ -1,0 +1,39 @@
+"""A graph file (ONNX, .pt2) in the small SSA form, and where each part of it stands in the file."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from app.engine.ir.graph import Graph, Value
+
+
+@dataclass(frozen=True, slots=True)
+class Skipped:
+    """An operator that is not read, with a stable code and a sentence for the report."""
+
+    path: str
+    code: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """What a graph file computes from inputs of certain shapes.
+
+    `graph.inputs` are the file's own inputs, then what operators that are not read put out, as far as its shape is
+    known. `graph.outputs` is a pair of lists: the file's outputs that could be followed, and the values which operators
+    that are not read take in. So what lies before and behind such an operator is still fused and proved.
+
+    Each node's `owner` names the operator of the file that it comes from. One operator may be several nodes (a layer
+    norm and its scale and shift): a region takes all of them or none, but for those in `partial`.
+    """
+
+    graph: Graph
+    inputs: tuple[str, ...]  # names of the file's inputs, in order
+    outputs: tuple[str, ...]  # names of the file's outputs that could be followed, in order
+    names: Mapping[int, str]  # the file's name of a value, by id(value), where it has one
+    partial: frozenset[str] = frozenset()
+    skipped: tuple[Skipped, ...] = ()
+
+    @property
+    def own_inputs(self) -> tuple[Value, ...]:
+        return self.graph.inputs[: len(self.inputs)]
