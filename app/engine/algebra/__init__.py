@@ -7,7 +7,7 @@ from app.engine.algebra.affine import (
     fold_affine_before,
     shift_before_refusal,
 )
-from app.engine.algebra.branches import concat, concat_plan, merge, merge_plan
+from app.engine.algebra.branches import blocks, blocks_plan, concat, concat_plan, merge, merge_plan
 from app.engine.algebra.compose import compose, compose_plan
 from app.engine.algebra.convmap import Affine, ConvMap, Geometry, Plan, Refusal
 from app.engine.algebra.lift import (
@@ -17,8 +17,12 @@ from app.engine.algebra.lift import (
     identity_plan,
     identity_rows,
     pad_kernel,
+    pad_map,
+    pad_plan,
     regroup,
     regroup_plan,
+    selection_map,
+    selection_plan,
     space_to_depth_map,
     spread,
     to_window,
@@ -36,6 +40,8 @@ __all__ = [
     "affine_before_refusal",
     "average_pool_map",
     "batch_norm_affine",
+    "blocks",
+    "blocks_plan",
     "compose",
     "compose_plan",
     "concat",
@@ -49,12 +55,16 @@ __all__ = [
     "merge",
     "merge_plan",
     "pad_kernel",
+    "pad_map",
+    "pad_plan",
     "regroup",
     "regroup_plan",
     "representable",
     "round_map",
     "round_once",
     "round_weight",
+    "selection_map",
+    "selection_plan",
     "shift_before_refusal",
     "space_to_depth_map",
     "spread",

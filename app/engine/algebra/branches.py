@@ -72,6 +72,22 @@ def concat(convs: Sequence[ConvMap]) -> ConvMap | Refusal:
     return from_grouped_rows(total, torch.cat([conv.bias for conv in convs]), plan.geometry)
 
 
+def blocks_plan(plans: Sequence[Plan]) -> Plan:
+    """What equal maps of neighbouring shares of the channels are together: one map with as many times the groups."""
+    first = plans[0]
+    assert all(plan == first for plan in plans)
+    assert not first.geometry.transposed
+    geometry = replace(first.geometry, groups=len(plans) * first.geometry.groups)
+    return Plan((len(plans) * first.out_channels, *first.weight_shape[1:]), geometry)
+
+
+def blocks(convs: Sequence[ConvMap]) -> ConvMap:
+    """concat(conv_1(x_1), conv_2(x_2), ...) of neighbouring shares of the channels as one grouped convolution."""
+    plan = blocks_plan([conv.plan for conv in convs])
+    weight = torch.cat([conv.weight for conv in convs])
+    return ConvMap(weight, torch.cat([conv.bias for conv in convs]), plan.geometry)
+
+
 def _aligned(plans: Sequence[Plan], out: int, groups: int) -> Plan | Refusal:
     refusal = _mismatch(plans)
     if refusal is not None:

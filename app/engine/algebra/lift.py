@@ -154,6 +154,27 @@ def identity_rows(channels: int, ndim: int, rows: slice) -> ConvMap:
     return ConvMap(weight, weight.new_zeros(weight.shape[0]), identity_plan(channels, ndim, groups=1).geometry)
 
 
+def pad_plan(channels: int, padding: Pairs) -> Plan:
+    """Shape and geometry of `pad_map`."""
+    return replace(plan := identity_plan(channels, len(padding)), geometry=replace(plan.geometry, padding=padding))
+
+
+def pad_map(channels: int, padding: Pairs) -> ConvMap:
+    """Zeros around the maps, as a depthwise convolution of kernel 1 that pads."""
+    return replace(identity_map(channels, len(padding)), geometry=pad_plan(channels, padding).geometry)
+
+
+def selection_plan(channels: int, taken: Sequence[int], ndim: int) -> Plan:
+    """Shape and geometry of `selection_map`."""
+    return Plan((len(taken), channels, *(1,) * ndim), identity_plan(channels, ndim, groups=1).geometry)
+
+
+def selection_map(channels: int, taken: Sequence[int], ndim: int) -> ConvMap:
+    """Some of the channels, in this order, as a dense convolution of kernel 1."""
+    weight = torch.eye(channels, dtype=torch.float64)[list(taken)].reshape(-1, channels, *(1,) * ndim)
+    return ConvMap(weight, weight.new_zeros(len(taken)), identity_plan(channels, ndim, groups=1).geometry)
+
+
 def average_pool_map(
     channels: int,
     kernel: tuple[int, ...],

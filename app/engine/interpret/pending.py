@@ -4,7 +4,7 @@ Nothing here is materialised before `convolution()` or `rounded()` is called.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from math import prod
 
@@ -26,12 +26,14 @@ class Cost:
     operators: int
     parameters: int
     multiply_adds: int
+    bias: int = 0  # how many of the parameters are the bias of what stands in for others
 
     def __add__(self, other: "Cost") -> "Cost":
         return Cost(
             self.operators + other.operators,
             self.parameters + other.parameters,
             self.multiply_adds + other.multiply_adds,
+            self.bias + other.bias,
         )
 
 
@@ -50,11 +52,21 @@ class Core:
     parts: "tuple[Pending, ...]" = ()
     last: Node | None = None  # the operation that joined the parts
     build_rows: Callable[[slice], ConvMap] | None = None  # the same for some output channels, where they stand alone
+    window: "Window | None" = None  # set if only these channels of the ancestor are read
 
     @cached_property
     def depth(self) -> int:
         """How many joints lie above one another: `build` recurses that far."""
         return 1 + max((part.core.depth for part in self.parts if part.core), default=0)
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """A core that reads neighbouring channels only: which, and the core over them alone."""
+
+    start: int
+    stop: int
+    core: Core
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,7 +102,13 @@ class Pending:
         plan = self.core.plan
         weights = prod(plan.weight_shape)
         maps = self.ancestor.shape if plan.geometry.transposed else self.value.shape
-        return Cost(1, weights + self.value.shape[self.axis], weights * _positions(maps, self.axis))
+        channels = self.value.shape[self.axis]
+        return Cost(1, weights + channels, weights * _positions(maps, self.axis), channels)
+
+    def then(self, affine: Affine, node: Node) -> "Pending":
+        """The node, which is that affine map, behind it."""
+        after = affine if self.after is None else self.after.then(affine)
+        return replace(self, value=node.output, after=after, nodes=(*self.nodes, node))
 
     def convolution(self) -> ConvMap:
         """The whole stretch as one convolution, in float64."""
@@ -252,13 +270,29 @@ def composed_core(first: Pending, node: Node, second: Core) -> Core | Refusal:
         return composed
 
     above = Pending(first.value, node.output, first.axis, second, None, (node,))
-    return Core(plan, build, first.bias_zero and second.bias_zero, None, (first, above), node)
+    window = _composed_window(first, node, second)
+    if isinstance(window, Refusal):
+        return window
+    return Core(plan, build, first.bias_zero and second.bias_zero, None, (first, above), node, window=window)
+
+
+def _composed_window(first: Pending, node: Node, second: Core) -> Window | Refusal | None:
+    assert first.core is not None
+    window = first.core.window
+    if window is None:
+        return None
+    inner = composed_core(replace(first, core=window.core), node, second)
+    return inner if isinstance(inner, Refusal) else Window(window.start, window.stop, inner)
 
 
 def joined_core(parts: tuple[Pending, ...], node: Node) -> Core | Refusal:
     """The sum or the concatenation of branches of one ancestor as one convolution."""
     plans = [part.core.plan if part.core else algebra.identity_plan(part.value.shape[1], _dims(part)) for part in parts]
     adding = isinstance(node.operation, ir.Add)
+    if not adding:
+        blocks = _blocks_core(parts, node)
+        if blocks is not None:
+            return blocks
     plan = (algebra.merge_plan if adding else algebra.concat_plan)(plans)
     if isinstance(plan, Refusal):
         return plan
@@ -276,6 +310,47 @@ def joined_core(parts: tuple[Pending, ...], node: Node) -> Core | Refusal:
     alone = adding and plan.geometry.groups == 1 and all(part.has_rows for part in parts)
     zero = all(part.bias_zero for part in parts)
     return Core(plan, build, zero, None, parts, node, build_rows if alone else None)
+
+
+def _blocks_core(parts: tuple[Pending, ...], node: Node) -> Core | None:
+    """Parts that read one share of the channels each, in order, and are alike: one grouped convolution."""
+    windows = [part.core.window for part in parts if part.core and part.core.window]
+    if len(windows) != len(parts) or len({window.core.plan for window in windows}) > 1:
+        return None
+    edges = [0, *(window.stop for window in windows)]
+    in_order = all(window.start == edge for window, edge in zip(windows, edges, strict=False))
+    if not in_order or edges[-1] != parts[0].ancestor.shape[parts[0].axis]:
+        return None
+    plan = algebra.blocks_plan([window.core.plan for window in windows])
+    inner = [replace(part, core=window.core) for part, window in zip(parts, windows, strict=True)]
+    zero = all(part.bias_zero for part in inner)
+    return Core(plan, lambda: algebra.blocks([part.convolution() for part in inner]), zero, None, parts, node)
+
+
+def pad_core(node: Node) -> Core:
+    """Zeros around the maps, as a depthwise 1x1 with padding."""
+    operation = node.operation
+    assert isinstance(operation, ir.Pad)
+    channels, padding = node.output.shape[1], operation.padding
+    plan = algebra.pad_plan(channels, padding)
+    return Core(plan, lambda: algebra.pad_map(channels, padding), True)
+
+
+def take_core(node: Node) -> Core | Refusal:
+    """Some channels, as a dense map of zeros and ones."""
+    operation, x = node.operation, node.inputs[0]
+    assert isinstance(operation, ir.Take)
+    if operation.axis not in (1, len(x.shape) - 1):
+        return Refusal("not-over-channels", f"takes parts along dimension {operation.axis}, which is not the channels")
+    channels, taken = x.shape[operation.axis], operation.channels
+    dims = len(x.shape) - 2 if operation.axis == 1 else 0
+    plan = algebra.selection_plan(channels, taken, dims)
+    window = None
+    if taken == tuple(range(taken[0], taken[0] + len(taken))):
+        alone = algebra.identity_plan(len(taken), dims)
+        core = Core(alone, lambda: algebra.identity_map(len(taken), dims), True)
+        window = Window(taken[0], taken[0] + len(taken), core)
+    return Core(plan, lambda: algebra.selection_map(channels, taken, dims), True, window=window)
 
 
 def pool_core(node: Node) -> Core | Refusal:
@@ -313,4 +388,6 @@ def node_cost(node: Node) -> Cost:
         return Cost(1, parameters, prod(operation.weight.shape) * _positions(maps, axis))
     if isinstance(operation, ir.AvgPool):
         return Cost(1, parameters, prod(node.output.shape) * prod(operation.kernel))
+    if isinstance(operation, (ir.Concat, ir.Pad, ir.Take)):
+        return Cost(1, parameters, 0)
     return Cost(1, parameters, prod(node.output.shape))

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from math import prod
 from typing import Any
 
 import torch
@@ -30,6 +31,10 @@ class Const:
             return _cast(self.literal, dtype, device)
         tensors = [_cast(source.read(), dtype, device) for source in self.sources]
         return tensors[0] if self.compute is None else self.compute(*tensors)
+
+    @property
+    def numel(self) -> int:
+        return prod(self.shape)
 
     @property
     def stored_dtype(self) -> torch.dtype:

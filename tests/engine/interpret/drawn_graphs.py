@@ -50,6 +50,13 @@ class Builder:
     def pool(self, x: Value) -> Value:
         return self.ops.avg_pool(x, (3, 3), (1, 1), (1, 1))
 
+    def pad(self, x: Value) -> Value:
+        return self.ops.pad(x, ((0, 1), (1, 1)))
+
+    def halves(self, x: Value) -> tuple[Value, Value]:
+        half = x.shape[1] // 2
+        return self.ops.take(x, range(half)), self.ops.take(x, range(half, x.shape[1]))
+
     def graph(self, start: Value, outputs: object) -> Graph:
         return live(Graph((start,), tuple(self.ops.nodes), outputs))
 
@@ -64,7 +71,9 @@ def graphs(draw) -> Graph:
     for _ in range(draw(st.integers(1, 14))):
         x = values[draw(st.integers(max(0, len(values) - 3), len(values) - 1))]
         kind = draw(
-            st.sampled_from(["conv", "conv", "conv", "norm", "scale", "shift", "act", "pool", "add", "add", "concat"])
+            st.sampled_from(
+                ["conv", "conv", "conv", "norm", "scale", "shift", "act", "pool", "pad", "take", "add", "add", "concat"]
+            )
         )
         others = [value for value in values if value.shape == x.shape]
         try:
@@ -74,6 +83,9 @@ def graphs(draw) -> Graph:
                 padding = draw(st.sampled_from([kernel // 2, kernel // 2, 0]))
                 out = draw(st.sampled_from([2, 4, 4]))
                 values.append(builder.conv(x, out, kernel, draw(st.booleans()), padding, groups=groups))
+            elif kind == "take":
+                taken = draw(st.lists(st.integers(0, x.shape[1] - 1), min_size=1, max_size=4))
+                values.append(builder.ops.take(x, taken))
             elif kind == "add":
                 values.append(builder.ops.add(x, draw(st.sampled_from(others))))
             elif kind == "concat":

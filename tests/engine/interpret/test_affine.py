@@ -111,6 +111,88 @@ def test_a_stretch_that_would_grow_is_replaced_in_its_parts():
     assert not reading.cuts
 
 
+def test_a_greedy_choice_would_leave_more_behind():
+    """The first two would grow together and so would all three; the last two shrink: only looking ahead finds it."""
+    b = Builder()
+    x = Value((2, 64, 9, 7))
+    narrow = b.conv(x, 4, bias=False)
+    wide = b.conv(narrow, 32, bias=False)
+    graph = b.graph(x, b.act(b.conv(wide, 64, bias=False)))
+    (region,) = read(graph).regions
+    assert region.input is narrow
+    assert region.pending.convolution().weight.shape == (64, 4, 1, 1)
+
+
+def test_a_value_that_all_branches_read_is_taken_in_with_them():
+    b, x = start(16)
+    stem = b.conv(x, 64, 1, bias=False)
+    y = b.ops.add(b.conv(stem, 4, 3, True, 1), b.conv(stem, 4, 1))
+    (region,) = read(b.graph(x, b.act(y))).regions
+    assert region.input is x
+    assert region.pending.convolution().weight.shape == (4, 16, 3, 3)
+
+
+def test_padding_goes_into_the_convolution_behind_it():
+    b, x = start()
+    graph = b.graph(x, b.act(b.norm(b.conv(b.pad(x), 4, 3))))
+    (region,) = read(graph).regions
+    assert kinds(region) == ["Pad", "Conv", "BatchNorm"]
+    assert region.pending.convolution().geometry.padding == ((0, 1), (1, 1))
+
+
+def test_padding_behind_a_shift_is_a_border_that_one_bias_does_not_express():
+    b, x = start()
+    reading = read(b.graph(x, b.act(b.conv(b.pad(b.norm(x)), 4, 3))))
+    assert [kinds(region) for region in reading.regions] == [["Pad", "Conv"]]
+    assert [cut.code for cut in reading.cuts.values()] == ["border-differs"]
+
+
+def test_a_scale_before_padding_goes_in_where_the_shift_before_it_stays():
+    b, x = start()
+    reading = read(b.graph(x, b.act(b.conv(b.scale(b.shift(x)), 4, 3, padding=1))))
+    assert [kinds(region) for region in reading.regions] == [["Scale", "Conv"]]
+    assert [cut.code for cut in reading.cuts.values()] == ["border-differs"]
+
+
+def test_a_convolution_of_which_some_channels_are_read_computes_those_only():
+    b, x = start()
+    (region,) = read(b.graph(x, b.act(b.ops.take(b.conv(x, 8, 3), (5, 1, 1))))).regions
+    assert region.pending.convolution().weight.shape == (3, 4, 3, 3)
+
+
+def test_convolutions_of_shares_of_the_channels_become_one_grouped_convolution():
+    b, x = start(8)
+    low, high = b.halves(x)
+    y = b.ops.concat([b.norm(b.conv(low, 6, 3, padding=1)), b.norm(b.conv(high, 6, 3, padding=1))])
+    (region,) = read(b.graph(x, b.act(y))).regions
+    fused = region.pending.convolution()
+    assert (fused.weight.shape, fused.geometry.groups) == ((12, 4, 3, 3), 2)
+
+
+def test_shares_in_another_order_do_not_pass_for_groups():
+    b, x = start(8)
+    low, high = b.halves(x)
+    y = b.ops.concat([b.conv(high, 6, 3), b.conv(low, 6, 3)])
+    assert all("Concat" not in kinds(region) for region in read(b.graph(x, b.act(y))).regions)
+
+
+def test_convolutions_of_one_value_become_one_where_they_are_concatenated():
+    b, x = start()
+    y = b.ops.concat([b.conv(x, 6, 3), b.norm(b.conv(x, 2, 3))])
+    (region,) = read(b.graph(x, b.act(y))).regions
+    assert region.pending.convolution().weight.shape == (8, 4, 3, 3)
+
+
+def test_a_chain_of_thousands_of_joints_is_read_in_time():
+    b, x = start(2)
+    y = x
+    for _ in range(2000):
+        y = b.ops.add(y, b.conv(y, 2, 1, bias=False))
+    reading = read(b.graph(x, y))
+    assert len(reading.regions) > 40
+    assert sum(len(region.nodes) for region in reading.regions) == 4000
+
+
 def test_pricing_builds_no_weights(monkeypatch):
     """A dense 1x1 beside a depthwise 31x31 at 1,024 channels would be 8 GB in float64."""
     b, _ = start()
