@@ -28,7 +28,7 @@ def check_nesting(root: Any, limits: Limits) -> None:
 def children(value: Any) -> Iterator[Any]:
     """The direct parts of a container or Object, in the order in which a pickler writes them."""
     if isinstance(value, Object):
-        state = () if value.state is MISSING else (value.state,)
+        state = () if value.state is MISSING else (value.setter, value.state)
         kwargs = () if value.kwargs is None else (value.kwargs,)
         pairs = chain.from_iterable(value.pairs.items())
         return chain((value.origin, value.args), kwargs, value.items, pairs, state)

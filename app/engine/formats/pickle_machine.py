@@ -30,6 +30,7 @@ class Machine:
         self.unsupported: set[str] = set()
         self.protocol = 0
         self.root: Any = None
+        self._result: Object | None = None  # of a call, until it is memoised
         self._objects = 0
         self._copied = 0
 
@@ -54,10 +55,10 @@ class Machine:
         self.pop_mark()
 
     def pop(self, _: None) -> None:
-        if self.stack:
-            self.stack.pop()
-        else:
+        if not self.stack:
             self.pop_mark()
+        elif (value := self.stack.pop()) is self._result and value is not None:
+            self._set_state(value)
 
     def dup(self, _: None) -> None:
         self.stack.append(self.stack[-1])
@@ -78,6 +79,7 @@ class Machine:
 
     def put(self, index: int) -> None:
         self.memo[index] = self.stack[-1]
+        self._result = None
         if len(self.memo) > self.limits.max_memo:
             check_limit("memo entries", len(self.memo), self.limits.max_memo)
 
@@ -205,6 +207,7 @@ class Machine:
         elif fault is not None:
             raise Fault(fault)
         self.create(node)
+        self._result = node
 
     def newobj(self, _: None) -> None:
         args, origin = self.stack.pop(), self.stack.pop()
@@ -255,6 +258,17 @@ class Machine:
         if target.state is not MISSING:
             raise Fault("an object gets a second state")
         target.state = state
+
+    def _set_state(self, call: Object) -> None:
+        """A call whose result is dropped at once: `setter(object, state)`, which picklers write in place of BUILD."""
+        if not call.args:  # it can have changed nothing of the tree
+            return
+        target, state = call.args if len(call.args) == 2 else (None, None)
+        if not isinstance(target, Object) or not self.stack or self.stack[-1] is not target:
+            raise Fault("the result of a call is dropped")
+        if target.state is not MISSING:
+            raise Fault("an object gets a second state")
+        target.state, target.setter = state, call.origin
 
 
 def _kind(value: Any) -> str:

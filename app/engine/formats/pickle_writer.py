@@ -246,7 +246,12 @@ class _Writer:
         self._put(value)
         yield from self._appends(value.items)
         yield from self._set_items(value.pairs)
-        if value.state is not MISSING:
+        if value.setter is not None:
+            yield value.setter
+            yield value
+            yield value.state
+            self._out += pickle.TUPLE2 + pickle.REDUCE + pickle.POP
+        elif value.state is not MISSING:
             yield value.state
             self._out += pickle.BUILD
 

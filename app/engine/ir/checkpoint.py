@@ -170,7 +170,7 @@ def inside(part: Any) -> list[Any]:
     """What a container or an inert node holds directly."""
     if isinstance(part, Object):
         inner: list[Any] = [part.origin, part.args, part.kwargs, part.pairs, part.items]
-        return inner if part.state is MISSING else [*inner, part.state]
+        return inner if part.state is MISSING else [*inner, part.setter, part.state]
     if isinstance(part, dict):
         return [*part.keys(), *part.values()]
     return [] if isinstance(part, Storage) else list(part)

@@ -54,7 +54,7 @@ def class_of(node: Any) -> Global | None:
 
 def is_module(node: Any) -> bool:
     """True for an inert instance whose state has the tables of torch.nn.Module."""
-    if class_of(node) is None or not isinstance(node.state, dict):
+    if class_of(node) is None or not isinstance(node.state, dict) or node.setter is not None:
         return False
     return all(mapping(node.state.get(table)) is not None for table in ("_parameters", "_buffers", "_modules"))
 

@@ -37,7 +37,8 @@ class Object:
     """What REDUCE, NEWOBJ or NEWOBJ_EX would have built; the call is recorded, not performed.
 
     `pairs` holds what SETITEMS would have stored (an OrderedDict's content), `items` what APPENDS (or ADDITEMS)
-    would have added. `state` is what BUILD would have applied, or MISSING.
+    would have added. `state` is what BUILD would have applied, or MISSING. `setter` is what would have been called with
+    the object and its state instead of BUILD (the sixth part of what `__reduce__` may return).
     """
 
     origin: Any  # Global | Object
@@ -45,6 +46,7 @@ class Object:
     how: Literal["reduce", "newobj", "newobj_ex"] = "reduce"
     kwargs: dict[str, Any] | None = None
     state: Any = MISSING
+    setter: Any = None  # Global | Object
     items: list[Any] = field(default_factory=list)
     pairs: dict[Any, Any] = field(default_factory=dict)
 

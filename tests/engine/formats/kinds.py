@@ -51,6 +51,20 @@ class KeywordOnly:
         return (), {"size": self.size}
 
 
+class Delegated:
+    """Leaves it to a function to set its state: the sixth part of what `__reduce__` may return."""
+
+    def __init__(self, content=None):
+        self.content = content
+
+    def __reduce__(self):
+        return Delegated, (), {"content": self.content}, None, None, set_state
+
+
+def set_state(target, state):
+    target.__dict__.update(state)
+
+
 def scale(x, factor):
     return x * factor
 
@@ -98,6 +112,7 @@ class Net(nn.Module):
         self.pair, self.counts, self.stack = Pair(1, 2), Counts(a=1), Stack([1, 2])
         self.counts.note, self.stack.note = "kept", [self.stack]
         self.keyword = KeywordOnly(size=4)
+        self.delegated = Delegated(self.shared)
         self.path, self.span, self.slice = pathlib.PurePosixPath("a/b"), range(3), slice(1, 2)
         self.kind, self.function = nn.Conv2d, scale
         self.keys = {1: "a", "b": 2, (1, "x"): 3, None: 4, 2.5: 5, Mode.FAST: 6}
