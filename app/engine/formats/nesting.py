@@ -6,8 +6,9 @@ from typing import Any, Final
 
 from app.engine.formats.limits import Limits, check_limit
 from app.engine.ir.node import MISSING, Object
+from app.engine.ir.sets import OrderedFrozenSet, OrderedSet
 
-_CONTAINERS: Final = frozenset({list, tuple, dict, set, frozenset, Object})
+_CONTAINERS: Final = frozenset({list, tuple, dict, OrderedSet, OrderedFrozenSet, Object})
 
 
 def check_nesting(root: Any, limits: Limits) -> None:

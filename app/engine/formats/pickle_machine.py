@@ -11,6 +11,7 @@ from app.engine.formats.hashable import KeyCheck
 from app.engine.formats.limits import Limits, check_limit
 from app.engine.formats.persistent_ids import Fault, PersistentIds
 from app.engine.ir.node import MISSING, Global, Object
+from app.engine.ir.sets import OrderedFrozenSet, OrderedSet
 from app.engine.ir.tensors import ORDERED_DICT
 
 _LONGEST_NAME = 1024
@@ -123,7 +124,7 @@ class Machine:
         members = self.pop_mark()
         for member in members:
             self.keys.check(member)
-        self.create(frozenset(members))
+        self.create(OrderedFrozenSet(members))
 
     def append(self, _: None) -> None:
         value = self.stack.pop()
@@ -170,11 +171,11 @@ class Machine:
     def additems(self, _: None) -> None:
         members = self.pop_mark()
         target = self.stack[-1]
-        if not isinstance(target, set):
+        if not isinstance(target, OrderedSet):
             raise Fault(f"set members for a {_kind(target)}")
         for member in members:
             self.keys.check(member)
-        target.update(members)
+        target.extend(members)
 
     # Names and objects
 

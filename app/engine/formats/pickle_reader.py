@@ -13,6 +13,7 @@ from app.engine.formats.persistent_ids import Fault, PersistentIds
 from app.engine.formats.pickle_machine import Machine
 from app.engine.formats.pickle_opcodes import Buffer, malformed, read_operations
 from app.engine.ir.node import Global
+from app.engine.ir.sets import OrderedSet
 from app.errors import UnsupportedContent
 
 
@@ -106,7 +107,7 @@ _OPERATIONS: Final[dict[bytes, _Step]] = {
     pickle.TUPLE3: _tuple_of(3),
     pickle.EMPTY_LIST: _empty(list),
     pickle.EMPTY_DICT: _empty(dict),
-    pickle.EMPTY_SET: _empty(set),
+    pickle.EMPTY_SET: _empty(OrderedSet),
     pickle.LIST: Machine.make_list,
     pickle.DICT: Machine.make_dict,
     pickle.FROZENSET: Machine.make_frozenset,

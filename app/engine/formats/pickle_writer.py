@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final
 
 from app.engine.ir.node import MISSING, Global, Object, PersistentId, Storage
+from app.engine.ir.sets import OrderedFrozenSet, OrderedSet
 
 _Steps = Iterator[Any]
 _BATCH = 1000
@@ -300,8 +301,8 @@ _COMPOUND: Final[dict[type, Callable[[_Writer, Any], _Steps]]] = {
     tuple: _Writer._tuple,
     list: _Writer._list,
     dict: _Writer._dict,
-    set: _Writer._set,
-    frozenset: _Writer._frozenset,
+    OrderedSet: _Writer._set,
+    OrderedFrozenSet: _Writer._frozenset,
     Global: _Writer._global,
     Storage: _Writer._storage,
     PersistentId: _Writer._pid,

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from app.engine.ir.node import MISSING, Global, Object
+from app.engine.ir.sets import OrderedSet
 from app.engine.ir.tensors import StoredTensor, tensor_of
 from app.errors import TooLarge
 
@@ -200,7 +201,7 @@ def module_node(
         "_parameters": dict(parameters or {}),
         "_buffers": dict(buffers or {}),
     }
-    state["_non_persistent_buffers_set"] = set()
+    state["_non_persistent_buffers_set"] = OrderedSet()
     state["_backward_pre_hooks"] = ordered_dict()
     state["_backward_hooks"] = ordered_dict()
     state["_is_full_backward_hook"] = None

@@ -1,7 +1,7 @@
 """The inert tree: what a pickle says, as values that do nothing. No class of the file is imported, nothing is called.
 
-Plain values (None, bool, int, float, str, bytes, list, tuple, dict, set, frozenset, bytearray) stand for themselves;
-everything else is one of the nodes below. Nodes compare by identity, globals by value.
+Plain values (None, bool, int, float, str, bytes, list, tuple, dict, bytearray) stand for themselves, sets keep their
+order (app.engine.ir.sets); everything else is one of the nodes below. Nodes compare by identity, globals by value.
 """
 
 from dataclasses import dataclass, field

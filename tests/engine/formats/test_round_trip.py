@@ -172,6 +172,25 @@ def test_the_same_input_always_gives_the_same_bytes(tmp_path):
     assert len(contents) == 1
 
 
+@pytest.mark.parametrize("kind", [set, frozenset])
+@pytest.mark.parametrize("protocol", [2, 4])
+def test_members_of_sets_stay_in_the_order_of_the_file_whatever_their_hashes(round_trip, tmp_path, kind, protocol):
+    value = kind(f"member {index}" for index in range(50))
+
+    target = round_trip({"a": value, "b": [value]}, load=False, pickle_protocol=protocol)
+
+    written, loaded = [strings(path) for path in (tmp_path / "source.pt", target)]
+    assert written == loaded
+    assert torch.load(target, weights_only=False) == {"a": value, "b": [value]}
+
+
+def strings(path):
+    """The strings of a checkpoint's pickle, in order."""
+    with zipfile.ZipFile(path) as archive:
+        content = next(archive.read(name) for name in archive.namelist() if name.endswith("data.pkl"))
+    return [argument for _, argument, _ in pickletools.genops(content) if isinstance(argument, str)]
+
+
 def test_a_file_saved_to_a_stream_keeps_the_order_of_its_records(tmp_path):
     stream = io.BytesIO()
     torch.save(collections.OrderedDict(a=torch.ones(2)), stream, _disable_byteorder_record=True)
