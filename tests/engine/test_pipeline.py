@@ -110,8 +110,9 @@ def test_a_state_dict_under_ema_gives_way_to_the_module(tmp_path):
         nn.DataParallel,
         lambda model: torch.optim.swa_utils.AveragedModel(model),
         lambda m: nn.DataParallel(nn.DataParallel(m)),
+        lambda m: torch.compile(m, backend="eager"),
     ],
-    ids=["DataParallel", "AveragedModel", "twice"],
+    ids=["DataParallel", "AveragedModel", "twice", "compile"],
 )
 def test_wrappers_are_looked_through_and_kept(wrap, tmp_path):
     model = small()

@@ -26,6 +26,8 @@ _WRAPPERS = {
     "models.experimental.Ensemble": "0",
     "timm.utils.model_ema.ModelEmaV2": "module",
 }
+_COMPILED = Global("torch._dynamo.eval_frame", "OptimizedModule")
+_MAX_WRAPPERS = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +44,7 @@ def find_model(root: Any) -> Found:
 
     Raises NeedsArchitecture for a state dict and NothingToFuse where no module is found.
     """
-    if is_module(root):
+    if _is_model(root):
         return _unwrapped(root, "")
     table = mapping(root)
     if table is None:
@@ -51,7 +53,7 @@ def find_model(root: Any) -> Found:
             remedy="save the whole model: torch.save(model, 'model.pt') or torch.save({'model': model}, 'model.pt')",
         )
     for key in (*_KEYS, *(key for key in table if key not in _KEYS)):
-        if isinstance(key, str) and is_module(table.get(key)):
+        if isinstance(key, str) and _is_model(table.get(key)):
             return _unwrapped(table[key], key)
     where = _state_dict_at(table)
     if where is not None:
@@ -66,17 +68,38 @@ def find_model(root: Any) -> Found:
     )
 
 
+def _is_model(node: Any) -> bool:
+    while (compiled := _compiled(node)) is not None:
+        node = compiled
+    return is_module(node)
+
+
+def _compiled(node: Any) -> Any:
+    """What an OptimizedModule wraps where a newer torch wrote it, as a call with the model first; else None."""
+    call = isinstance(node, Object) and node.how == "reduce" and node.origin == _COMPILED and node.args
+    return node.args[0] if call else None
+
+
 def _unwrapped(node: Object, key: str) -> Found:
-    module = Module(node)
     wrappers: list[str] = []
-    while module.class_path in _WRAPPERS:
-        children = dict(module.children())
-        inner = children.get(_WRAPPERS[module.class_path])
-        if inner is None or len(children) > 1 or len(wrappers) > 16:
+    while not is_module(node) or len(wrappers) < _MAX_WRAPPERS:
+        inner = _wrapped(node)
+        if inner is None:
             break
-        wrappers.append(module.class_path)
-        module = inner
-    return Found(Module(module.node), key, tuple(wrappers))
+        wrappers.append(Module(node).class_path if is_module(node) else _COMPILED.path)
+        node = inner
+    return Found(Module(node), key, tuple(wrappers))
+
+
+def _wrapped(node: Object) -> Object | None:
+    """The one model that a wrapper holds; None where the node is none."""
+    if not is_module(node):
+        inner = _compiled(node)
+    else:
+        module = Module(node)
+        children = {name: child for name, child in module.table("_modules").items() if child is not None}
+        inner = children.get(_WRAPPERS.get(module.class_path, "")) if len(children) == 1 else None
+    return inner if _is_model(inner) else None
 
 
 def _state_dict_at(table: dict[Any, Any]) -> str | None:

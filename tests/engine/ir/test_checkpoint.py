@@ -51,6 +51,35 @@ def test_wrappers_are_looked_through_in_order(read):
     assert found.module.class_path == "torch.nn.modules.conv.Conv2d"
 
 
+def called(inner: nn.Module) -> nn.Module:
+    """As torch.compile wraps, and pickled as newer versions do: a call with the model. Without its hundred settings."""
+    return Compiled(inner)
+
+
+class Compiled(torch._dynamo.eval_frame.OptimizedModule):
+    def __init__(self, inner):
+        super().__init__(inner, lambda function: function)
+
+    def __reduce__(self):
+        return torch._dynamo.eval_frame.OptimizedModule, (self._orig_mod, None)
+
+
+def test_a_compiled_model_is_looked_through_alone_and_within_wrappers(read):
+    for content in (called(layer()), nn.DataParallel(called(layer())), called(nn.DataParallel(layer()))):
+        for root in (content, {"epoch": 1, "model": content}):
+            found = find_model(read(root))
+            assert "torch._dynamo.eval_frame.OptimizedModule" in found.wrappers
+            assert found.module.class_path == "torch.nn.modules.conv.Conv2d"
+
+
+@pytest.mark.parametrize("compiled", [None, 3, nn.ReLU])
+def test_a_compiled_thing_that_is_no_module_is_no_model(compiled, read):
+    wrapper = called(layer())
+    wrapper._modules["_orig_mod"] = compiled
+    with pytest.raises(NothingToFuse):
+        find_model(read({"model": wrapper}))
+
+
 def test_a_wrapper_of_several_models_is_not_looked_through(read):
     wrapper = nn.DataParallel(layer())
     wrapper.add_module("second", layer())
