@@ -161,9 +161,9 @@ def _fused(fusion: Fusion) -> list[Fused]:
 def _write(job: Job, plan: Plan, options: FuseOptions, target: Path) -> Dropped:
     """Edit the tree (the plan keeps what it needs of the original) and write it."""
     root = job.found.module
+    stripped = tuple(strip(job.file.root, job.found))
     for _, fusion in plan.fusions:
         apply(fusion, root)
-    stripped = tuple(strip(job.file.root, job.found))
     pruned = tuple(part for unit, _ in plan.fusions for part in _pruned(unit.module))
     if options.dtype == "float32":
         widen(root)

@@ -2,6 +2,7 @@
 
 import copy
 import json
+import zipfile
 from collections import Counter
 
 import jsonschema
@@ -85,6 +86,20 @@ def test_a_training_checkpoint_keeps_all_but_training_state(tmp_path):
     assert removed.keys() == {"optimizer", "model"}
     assert result.report.summary.bytes_stripped == sum(removed.values()) > 0
     assert result.report.summary.layers_removed == 0
+
+
+def test_what_was_stripped_and_saved_adds_up_to_what_the_tensors_lost(tmp_path):
+    ema, model = small(), small()
+    model[0][0].weight = ema[0][0].weight
+    content = {"ema": ema, "model": model, "ema_model": model, "optimizer": list(model.parameters())}
+    result = fuse(content, tmp_path)
+    before, after = [tensor_bytes(path) for path in (tmp_path / "source.pt", result.path)]
+    assert before - after == result.report.summary.bytes_stripped + result.report.summary.bytes_saved_by_fusing
+
+
+def tensor_bytes(path):
+    with zipfile.ZipFile(path) as archive:
+        return sum(entry.file_size for entry in archive.infolist() if "/data/" in entry.filename)
 
 
 @pytest.mark.parametrize("key", ["model", "ema", "net", "network", "state_dict", "my_model"])

@@ -13,7 +13,10 @@ from app.report import Removed
 # Where training scripts keep the model, the best first.
 _KEYS = ("ema", "model_ema", "ema_model", "model", "net", "network", "module", "state_dict", "generator", "backbone")
 _WEIGHTS = (*_KEYS, "params_ema", "params", "model_state_dict", "weights")
-_DROPPED = ("optimizer", "optimizers", "optim", "scaler", "grad_scaler", "amp_scaler", "amp")
+_DROPPED = (
+    *("optimizer", "optimizers", "optim", "optimizer_state", "optimizer_states", "optimizer_state_dict"),
+    *("scaler", "grad_scaler", "amp_scaler", "scaler_state_dict", "amp"),
+)
 _DUPLICATES = ("ema", "model_ema", "ema_model", "model")
 _HOLDERS = (Object, Storage, dict, list, tuple, set, frozenset)
 
@@ -129,36 +132,54 @@ def _kind(root: Any) -> str:
 def strip(root: Any, found: Found) -> list[Removed]:
     """Leave of a training checkpoint what inference needs, in place, as the code bases' own strip steps do.
 
-    The model moves under `model`; `ema`, optimizer and gradient scaler become None; all else is kept.
+    The model moves under `model`; `ema`, optimizer and gradient scaler become None; all else is kept. To be called
+    before anything is fused: a storage counts as removed if the unfused model does not have it.
     """
     table = mapping(root)
     if not found.key or table is None:
         return []
+    moves = found.key in _DUPLICATES
     holder = table[found.key]
-    dropped = {key: table[key] for key in (*_DROPPED, *_DUPLICATES) if key in table and key != found.key}
-    dropped = {key: value for key, value in dropped.items() if not _small(value)}
-    if found.key in _DUPLICATES:
+    dropped = {key: table[key] for key in (*_DROPPED, *_DUPLICATES) if key != found.key and _goes(key, table, moves)}
+    for key in dropped:
+        table[key] = None
+    if moves:
         table[found.key] = None
         table["model"] = holder
-    for key in dropped:
-        if not (key == "model" and found.key in _DUPLICATES):
-            table[key] = None
-    kept = {id(storage) for storage in storages(root)}
-    return [Removed(path=key, reason=_why(key, found.key), bytes=_bytes(value, kept)) for key, value in dropped.items()]
+    counted = {id(storage) for storage in storages(root)}
+    return [
+        Removed(path=key, reason=_why(key, value, found.key), bytes=_uncounted(value, counted))
+        for key, value in dropped.items()
+    ]
 
 
-def _small(value: Any) -> bool:
-    return value is None or isinstance(value, (bool, int, float, str))
+def _goes(key: str, table: dict[Any, Any], moves: bool) -> bool:
+    """Whether what a key holds is dropped: what has its name, but says nothing of weights, is kept where it can be."""
+    value = table.get(key)
+    if value is None or (key == "model" and moves):
+        return value is not None
+    return _holds_tensors(value) if key in _DUPLICATES else not isinstance(value, (bool, int, float, str))
 
 
-def _why(key: str, source: str) -> str:
-    if key in _DUPLICATES:
+def _holds_tensors(value: Any) -> bool:
+    return next(storages(value), None) is not None
+
+
+def _why(key: str, value: Any, source: str) -> str:
+    if key not in _DUPLICATES:
+        return "training state that inference does not read"
+    if _is_model(value):
         return f"a second copy of the model: {source!r} was used"
-    return "training state that inference does not read"
+    if _holds_tensors(value):
+        return f"weights without a module that can be read: the model under {source!r} was used"
+    return f"the model of {source!r} stands in its place"
 
 
-def _bytes(node: Any, kept: set[int]) -> int:
-    return sum(storage.source.nbytes for storage in storages(node) if id(storage) not in kept)
+def _uncounted(node: Any, counted: set[int]) -> int:
+    """Bytes of the storages below a node that were not counted before; they are then."""
+    found = [storage for storage in storages(node) if id(storage) not in counted]
+    counted.update(id(storage) for storage in found)
+    return sum(storage.source.nbytes for storage in found)
 
 
 def total_bytes(node: Any) -> int:

@@ -6,7 +6,7 @@ from torch import nn
 
 from app.engine.formats import read_file
 from app.engine.ir.checkpoint import find_model, inside, parts, storages, strip, total_bytes
-from app.engine.ir.module import mapping
+from app.engine.ir.module import is_module, mapping
 from app.engine.ir.node import Storage
 from app.errors import NeedsArchitecture, NothingToFuse
 from tests.engine.nets import Unknown
@@ -117,6 +117,59 @@ def test_stripping_moves_the_average_under_model_and_counts_bytes_once(read):
     assert table["optimizer"] is None
     assert table["scaler"] == "none"
     assert find_model(root).key == "model"
+
+
+def stripped(root):
+    removed = strip(root, find_model(root))
+    table = mapping(root)
+    assert table is not None
+    return {part.path: part for part in removed}, table
+
+
+def test_what_several_dropped_parts_share_is_counted_once(read):
+    twice = layer()
+    removed, _ = stripped(read({"ema": layer(), "model": twice, "model_ema": twice}))
+    assert sum(part.bytes for part in removed.values()) == 4 * (4 * 27 + 4)
+
+
+def test_what_shares_memory_with_the_model_is_not_counted_as_dropped(read):
+    model = layer()
+    content = {"model": model, "optimizer": {"params": list(model.parameters()), "momentum": torch.zeros(9)}}
+    removed, _ = stripped(read(content))
+    assert removed["optimizer"].bytes == 36
+
+
+@pytest.mark.parametrize("settings", ["yolov7", {"layers": [3, 4]}, 5])
+def test_settings_under_the_name_of_the_model_are_kept_where_its_place_is_free(settings, read):
+    removed, table = stripped(read({"net": layer(), "model": settings}))
+    assert removed == {}
+    assert table["model"] == settings
+
+
+@pytest.mark.parametrize("settings", ["yolov7", {"layers": [3, 4]}])
+def test_settings_whose_place_the_model_takes_are_reported(settings, read):
+    removed, table = stripped(read({"ema": layer(), "model": settings}))
+    assert is_module(table["model"])
+    assert (removed["model"].bytes, removed["model"].reason) == (0, "the model of 'ema' stands in its place")
+
+
+class Average:
+    def __init__(self, model):
+        self.ema = model
+
+
+@pytest.mark.parametrize("average", [Average(layer()), {"module": layer()}, layer().state_dict()])
+def test_averages_that_are_no_module_are_not_called_copies(average, read):
+    removed, table = stripped(read({"ema": average, "model": layer()}))
+    assert table["ema"] is None
+    assert removed["ema"].reason.startswith("weights without a module that can be read: the model under 'model'")
+
+
+@pytest.mark.parametrize("key", ["optimizer_state_dict", "optimizer_states", "scaler_state_dict"])
+def test_training_state_is_dropped_under_its_usual_names(key, read):
+    removed, table = stripped(read({"model_state": 1, "model": layer(), key: {"exp_avg": torch.zeros(9)}}))
+    assert table[key] is None
+    assert removed[key].bytes == 36
 
 
 def test_a_bare_module_is_not_stripped(read):
