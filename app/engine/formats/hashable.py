@@ -1,5 +1,6 @@
 """Which values of a pickle may be keys or set members: those that hash at once, to what an author can't choose."""
 
+from itertools import islice
 from typing import Any, Final
 
 from app.engine.formats.limits import Limits, check_limit
@@ -24,7 +25,7 @@ class KeyCheck:
         if (isinstance(key, int) and -_WIDE < key < _WIDE) or isinstance(key, _PLAIN):
             return
         self._complex += 1
-        check_limit("dictionary keys that are tuples or wide integers", self._complex, self._limit)
+        check_limit("dictionary keys that are tuples, frozensets or wide integers", self._complex, self._limit)
         if not isinstance(key, int):
             _check_tuple(key)
 
@@ -35,8 +36,8 @@ def _check_tuple(key: Any) -> None:
     for _ in range(_NESTING):
         inner: list[Any] = []
         for value in level:
-            if isinstance(value, tuple):
-                inner.extend(value[: _PARTS + 1])
+            if isinstance(value, (tuple, frozenset)):
+                inner.extend(islice(value, _PARTS + 1))
                 parts += len(value)
             elif not isinstance(value, (*_PLAIN, int)):
                 raise Fault(f"a {type(value).__name__} can't be a key")

@@ -116,6 +116,7 @@ class Net(nn.Module):
         self.path, self.span, self.slice = pathlib.PurePosixPath("a/b"), range(3), slice(1, 2)
         self.kind, self.function = nn.Conv2d, scale
         self.keys = {1: "a", "b": 2, (1, "x"): 3, None: 4, 2.5: 5, Mode.FAST: 6}
+        self.keys_of_sets = {frozenset({1, 2}): 3, (frozenset({"a"}), 1): {frozenset({"b"})}}
         self.many = {str(index): index for index in range(2100)}
         self.long = "ä" * 300
         self.surrogate = "\udc80"

@@ -135,6 +135,7 @@ MALFORMED = {
     "dict as key": b"}}Ns.",
     "list in a key": b"}]\x85Ns.",
     "deep key": b"}" + b"K\x01" + b"\x85" * 10 + b"Ns.",
+    "many members in a key": b"}(" + b"".join(b"M" + struct.pack("<H", n) for n in range(300)) + b"\x91Ns.",
     "set in a set": b"\x8f(\x8f\x90.",
     "list in a frozenset": b"(]\x91.",
     "additems on a list": b"](N\x90.",
