@@ -1,7 +1,5 @@
 """Is a tensor of the file where it says it is? Checked before anything is built on it."""
 
-import math
-
 from app.engine.ir.node import Global, Object
 from app.engine.ir.tensors import (
     REBUILD_FROM_TYPE,
@@ -20,6 +18,7 @@ DENSE = frozenset(
     {REBUILD_TENSOR, REBUILD_TENSOR_V2, REBUILD_TENSOR_V3, REBUILD_PARAMETER, REBUILD_PARAMETER_WITH_STATE}
 )
 _MAX_EXTENT = 1 << 62
+_MAX_REPEATED = 1 << 24  # elements of a tensor with more of them than its storage (expand, unfold)
 
 
 def unsupported_tensor(node: Object) -> str | None:
@@ -49,15 +48,27 @@ def geometry_fault(node: Object) -> str | None:
     return _fault(tensor)
 
 
+def repeated(node: Object) -> int:
+    """Elements of a sound tensor, if they are more than its storage holds: what reading it may cost beyond the file."""
+    tensor = tensor_of(node)
+    if tensor is None or tensor.numel <= _held(tensor):
+        return 0
+    return tensor.numel
+
+
+def _held(tensor: StoredTensor) -> int:
+    return tensor.storage.source.nbytes // tensor.dtype.itemsize
+
+
 def _fault(tensor: StoredTensor) -> str | None:
     if tensor.offset < 0 or min(tensor.shape, default=0) < 0 or min(tensor.stride, default=0) < 0:
         return "a tensor has a negative size, stride or offset"
     if max(tensor.offset, *tensor.shape, *tensor.stride, 0) > _MAX_EXTENT:
         return "a tensor's geometry is beyond 2^62"
-    held = tensor.storage.source.nbytes // tensor.dtype.itemsize
+    held = _held(tensor)
     where = f"storage {tensor.storage.key!r} of {held:,} elements"
     if 0 not in tensor.shape and tensor.offset + span(tensor.shape, tensor.stride) > held:
         return f"a tensor of shape {tensor.shape} reaches behind the end of {where}"
-    if math.prod(tensor.shape) > held:
+    if tensor.numel > max(held, _MAX_REPEATED):
         return f"a tensor of shape {tensor.shape} has more elements than {where}"
     return None

@@ -18,6 +18,7 @@ class Limits:
     max_depth: int = 800  # the pickler that wrote the file recurses itself, up to 1,000 by default
     max_storages: int = 200_000
     max_tensor_bytes: int = 64 * _GIB
+    max_repeated: int = 1 << 24  # elements of all tensors that have more of them than their storage (expand, unfold)
     max_entries: int = 250_000  # records of a zip archive
     # Keys whose hashes an author can choose (tuples, wide integers): many equal ones would cost quadratic time.
     max_complex_keys: int = 4096

@@ -6,7 +6,7 @@ REDUCE, NEWOBJ, NEWOBJ_EX and BUILD are recorded in an Object instead of being p
 import pickle
 from typing import Any
 
-from app.engine.formats.geometry import geometry_fault, unsupported_tensor
+from app.engine.formats.geometry import geometry_fault, repeated, unsupported_tensor
 from app.engine.formats.hashable import KeyCheck
 from app.engine.formats.limits import Limits, check_limit
 from app.engine.formats.persistent_ids import Fault, PersistentIds
@@ -34,6 +34,7 @@ class Machine:
         self._result: Object | None = None  # of a call, until it is memoised
         self._objects = 0
         self._copied = 0
+        self._repeated = 0
 
     # Stack
 
@@ -207,6 +208,8 @@ class Machine:
             self.unsupported.add(kind)
         elif fault is not None:
             raise Fault(fault)
+        self._repeated += repeated(node)
+        check_limit("elements of tensors that repeat their storage", self._repeated, self.limits.max_repeated)
         self.create(node)
         self._result = node
 

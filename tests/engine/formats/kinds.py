@@ -83,6 +83,8 @@ class Net(nn.Module):
         self.register_buffer("view", base[1:3, ::2])
         self.register_buffer("transposed", base.t())
         self.register_buffer("expanded", torch.ones(1).expand(1, 1))
+        self.register_buffer("repeated", torch.arange(3.0)[:, None].expand(3, 40))
+        self.register_buffer("windows", torch.arange(10.0).unfold(0, 4, 1))
         self.register_buffer("absent", None)
         self.dtypes = [
             torch.zeros(3, dtype=dtype)

@@ -16,7 +16,9 @@ from app.engine.ir.node import MISSING, Global, Object
 from app.engine.ir.tensors import MemoryBytes
 from app.errors import MalformedFile, TooLarge, UnsupportedContent
 
-SMALL = Limits(max_depth=50, max_memo=1000, max_objects=5000, max_operations=50_000, max_complex_keys=20)
+SMALL = Limits(
+    max_depth=50, max_memo=1000, max_objects=5000, max_operations=50_000, max_complex_keys=20, max_repeated=50
+)
 
 
 def read(pickled, limits=SMALL, nbytes=40):
@@ -36,7 +38,7 @@ def storage(kind=b"ctorch\nFloatStorage\n", numel=b"K\x0a", key="0"):
 
 
 def tensor(geometry, rebuild=b"ctorch._utils\n_rebuild_tensor_v2\n"):
-    return b"\x80\x02" + rebuild + b"(" + storage() + geometry + b"\x89ccollections\nOrderedDict\n)RtR."
+    return rebuild + b"(" + storage() + geometry + b"\x89ccollections\nOrderedDict\n)RtR."
 
 
 class Gadget:
@@ -179,7 +181,7 @@ MALFORMED = {
     "negative size": tensor(b"K\x00J\xff\xff\xff\xff\x85K\x01\x85"),
     "negative stride": tensor(b"K\x00K\x02\x85J\xff\xff\xff\xff\x85"),
     "2^40 elements on 40 bytes": tensor(b"K\x00\x8a\x06\x00\x00\x00\x00\x00\x01\x85K\x00\x85"),
-    "more elements than the storage": tensor(b"K\x00K\x14\x85K\x00\x85"),
+    "2^25 elements on 40 bytes": tensor(b"K\x00J\x00\x00\x00\x02\x85K\x00\x85"),
     "overflowing sizes": tensor(b"K\x00\x8a\x09" + b"\x00" * 8 + b"\x01K\x00\x86K\x01K\x01\x86"),
     "two strides for one size": tensor(b"K\x00K\x02\x85K\x01K\x01\x86"),
     "65 dimensions": tensor(b"K\x00(" + b"K\x01" * 65 + b"t(" + b"K\x01" * 65 + b"t"),
@@ -235,6 +237,7 @@ TOO_LARGE = {
     + b"e0"
     + b"ccollections\nOrderedDict\nh\x00\x85R0" * 100
     + b"N.",
+    "tensors that repeat their storage": b"(" + tensor(b"K\x00K\x14\x85K\x00\x85")[:-1] * 3 + b"t.",
     "a storage beyond the limit": storage(numel=b"\x8a\x05\x00\x00\x00\x00\x40") + b".",
 }
 
