@@ -6,6 +6,7 @@ from app.engine.forward.family import Shapes
 from app.engine.ir.module import Module
 
 _BATCH = 2
+_WIDEST = 1 << 18  # channels or features of one input
 # Odd and not square, and large enough for five halvings.
 _MAPS: dict[int, tuple[int, ...]] = {0: (), 1: (67,), 2: (37, 33), 3: (11, 9, 7)}
 _DIMENSIONS = {"1d": 1, "2d": 2, "3d": 3}
@@ -43,7 +44,7 @@ def input_channels(module: Module) -> tuple[int, int] | None:
         plain = part.class_path.startswith("torch.nn.modules.")
         for name in ("in_channels", "num_features", "in_features") if plain else ("in_channels",):
             channels = part.attribute(name, None)
-            if isinstance(channels, int):
+            if type(channels) is int and 0 < channels <= _WIDEST:
                 return channels, 0 if name == "in_features" else _DIMENSIONS.get(part.class_path[-2:], 2)
     return None
 

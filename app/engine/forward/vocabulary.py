@@ -158,10 +158,9 @@ class Vocabulary:
     ) -> Value:
         operation = ir.AvgPool(tuple(kernel), tuple(stride), tuple(padding), ceil_mode, count_include_pad)
         pool = (torch.nn.functional.avg_pool1d, torch.nn.functional.avg_pool2d, torch.nn.functional.avg_pool3d)
-        shape = pool[len(kernel) - 1](
-            torch.zeros(x.shape), operation.kernel, operation.stride, operation.padding, ceil_mode
-        ).shape
-        return self._emit(operation, (x,), tuple(shape), x.dtype)
+        arguments = (operation.kernel, operation.stride, operation.padding, ceil_mode, count_include_pad)
+        sample = self._tried("avg_pool", pool[len(kernel) - 1], (x, *arguments), {})
+        return self._emit(operation, (x,), tuple(sample.shape), x.dtype)
 
     def pad(self, x: Value, padding: Sequence[tuple[int, int]]) -> Value:
         """Zeros around the spatial dimensions (from the third on), (begin, end) for each."""
@@ -185,23 +184,24 @@ class Vocabulary:
 
     def apply(self, name: str, function: Callable[..., Tensor], *args: Any, **kwargs: Any) -> Value:
         """Any function of tensors with one tensor as its result; Values and Consts may stand among the arguments."""
-        try:
-            sample = function(*[_sample(arg) for arg in args], **{key: _sample(arg) for key, arg in kwargs.items()})
-        except (RuntimeError, ValueError, IndexError, TypeError) as error:
-            raise self._misfit(f"{name} does not take these shapes: {str(error).splitlines()[0]}") from error
+        sample = self._tried(name, function, args, kwargs)
         return self._apply(name, function, args, kwargs, tuple(sample.shape), sample.dtype)
 
     def apply_many(self, name: str, function: Callable[..., Any], *args: Any, **kwargs: Any) -> list[Value]:
         """Any function with several tensors as its result, each of which becomes a value."""
-        try:
-            samples = function(*[_sample(arg) for arg in args], **{key: _sample(arg) for key, arg in kwargs.items()})
-        except (RuntimeError, ValueError, IndexError, TypeError) as error:
-            raise self._misfit(f"{name} does not take these shapes: {str(error).splitlines()[0]}") from error
+        samples = self._tried(name, function, args, kwargs)
         whole = self._apply(name, function, args, kwargs, (), torch.float32)
         return [
             self._apply(f"{name}, output {index}", getitem, (whole, index), {}, tuple(sample.shape), sample.dtype)
             for index, sample in enumerate(samples)
         ]
+
+    def _tried(self, name: str, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """What the function makes of zeros."""
+        try:
+            return function(*[_sample(arg) for arg in args], **{key: _sample(arg) for key, arg in kwargs.items()})
+        except (RuntimeError, ValueError, IndexError, TypeError) as error:
+            raise self._misfit(f"{name} does not take these shapes: {str(error).splitlines()[0]}") from error
 
     def _apply(
         self,

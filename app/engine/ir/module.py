@@ -57,7 +57,13 @@ def is_module(node: Any) -> bool:
     """True for an inert instance whose state has the tables of torch.nn.Module."""
     if class_of(node) is None or not isinstance(node.state, dict) or node.setter is not None:
         return False
-    return all(mapping(node.state.get(table)) is not None for table in ("_parameters", "_buffers", "_modules"))
+    tables = [mapping(node.state.get(table)) for table in ("_parameters", "_buffers", "_modules")]
+    return all(table is not None and all(map(_is_name, table)) for table in tables)
+
+
+def _is_name(key: Any) -> bool:
+    """What torch.nn.Module takes as the name of a parameter or child: paths are made of them."""
+    return isinstance(key, str) and key != "" and "." not in key
 
 
 @dataclass(frozen=True, slots=True)

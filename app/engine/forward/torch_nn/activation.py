@@ -8,8 +8,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from app.engine.forward.family import Describe, Family
+from app.engine.forward.torch_nn.arguments import number_fits
 from app.engine.forward.trace import Block, Ops
 from app.engine.ir.graph import Value
+from app.engine.ir.module import Module
 
 # torch's class: its function, and the attributes that are the function's arguments, with their defaults.
 _ACTIVATIONS: dict[str, tuple[Callable[..., Tensor], dict[str, Any]]] = {
@@ -44,15 +46,26 @@ def _activation(name: str) -> Describe:
     return describe
 
 
+def _arguments_fit(name: str) -> Callable[[Module], bool]:
+    _, arguments = _ACTIVATIONS[name]
+    numbers = {key: default for key, default in arguments.items() if isinstance(default, float)}
+
+    def fits(module: Module) -> bool:
+        known = "approximate" not in arguments or module.attribute("approximate", "none") in ("none", "tanh")
+        return known and all(number_fits(module, key, default) for key, default in numbers.items())
+
+    return fits
+
+
 def prelu(block: Block, x: Value, ops: Ops) -> Value:
-    return ops.pointwise("PReLU", F.prelu, x, block.weight)
+    return ops.apply("PReLU", F.prelu, x, block.weight)
 
 
 def softmax(block: Block, x: Value, ops: Ops) -> Value:
     dim = block.dim
     if dim is None:  # the choice that torch makes, with a warning
         dim = 0 if len(x.shape) in (0, 1, 3) else 1
-    return ops.pointwise("Softmax", torch.softmax, x, dim)
+    return ops.apply("Softmax", torch.softmax, x, dim)
 
 
 def identity(block: Block, x: Any, ops: Ops) -> Any:
@@ -66,6 +79,7 @@ FAMILIES = (
             f"torch.nn {name}",
             (f"torch.nn.modules.activation.{name}",),
             _activation(name),
+            fits=_arguments_fit(name),
             defaults={**arguments, "inplace": False},
             leaf=True,
         )

@@ -4,6 +4,7 @@ from typing import Any
 
 from app.engine.forward.family import Family
 from app.engine.forward.structure import maps
+from app.engine.forward.torch_nn.arguments import convolution_fits, linear_fits, transposed_convolution_fits
 from app.engine.forward.trace import Block, Ops
 from app.engine.forward.vocabulary import UnknownFlow
 from app.engine.ir.graph import Value
@@ -68,6 +69,7 @@ FAMILIES = (
         "torch.nn convolution",
         tuple(f"torch.nn.modules.conv.Conv{dims}d" for dims in (1, 2, 3)),
         convolution,
+        fits=convolution_fits,
         defaults=_DEFAULTS,
         example_shapes=maps(),
         leaf=True,
@@ -76,6 +78,7 @@ FAMILIES = (
         "torch.nn transposed convolution",
         tuple(f"torch.nn.modules.conv.ConvTranspose{dims}d" for dims in (1, 2, 3)),
         transposed_convolution,
+        fits=transposed_convolution_fits,
         defaults=_DEFAULTS,
         example_shapes=maps(),
         leaf=True,
@@ -88,6 +91,7 @@ FAMILIES = (
             "torch.nn.modules.linear._LinearWithBias",
         ),
         linear,
+        fits=linear_fits,
         example_shapes=maps(),
         leaf=True,
     ),

@@ -4,6 +4,7 @@ import torch.nn.functional as F
 
 from app.engine.forward.family import Family
 from app.engine.forward.structure import maps
+from app.engine.forward.torch_nn.arguments import batch_norm_fits
 from app.engine.forward.trace import Block, Ops
 from app.engine.ir.graph import Value
 
@@ -18,11 +19,11 @@ def batch_norm(block: Block, x: Value, ops: Ops) -> Value:
 
 def layer_norm(block: Block, x: Value, ops: Ops) -> Value:
     shape = tuple(block.normalized_shape)
-    return ops.pointwise("layer_norm", F.layer_norm, x, shape, block.find("weight"), block.find("bias"), block.eps)
+    return ops.apply("layer_norm", F.layer_norm, x, shape, block.find("weight"), block.find("bias"), block.eps)
 
 
 def group_norm(block: Block, x: Value, ops: Ops) -> Value:
-    return ops.pointwise(
+    return ops.apply(
         "group_norm", F.group_norm, x, block.num_groups, block.find("weight"), block.find("bias"), block.eps
     )
 
@@ -34,6 +35,7 @@ FAMILIES = (
         "torch.nn batch norm",
         tuple(f"torch.nn.modules.batchnorm.{kind}" for kind in _BATCH_NORMS),
         batch_norm,
+        fits=batch_norm_fits,
         defaults={"eps": 1e-5},
         example_shapes=maps(),
         leaf=True,
