@@ -1,6 +1,8 @@
 """`fusebox fuse` and `fusebox inspect`: the engine in this process, without server, queue or child."""
 
 import os
+import signal
+import sys
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -21,11 +23,15 @@ _words = Console(stderr=True, highlight=False)
 
 def fuse_file(source: Path, output: Path, report_path: Path | None, given: dict[str, Any], settings: Settings) -> int:
     """Write the fused file, and the report where one is wanted; the exit code. Nothing is written on failure."""
+    # As Ctrl-C does: what was begun is cleaned up.
+    signal.signal(signal.SIGTERM, lambda number, _frame: sys.exit(128 + number))
     try:
         _check_paths(source, output, report_path)
         report = _fuse_atomically(source, output, report_path, _options(given), choose_device(settings.device))
     except AppError as error:
         return _complain(error)
+    except OSError as error:
+        return _complain(_unusable(error, output))
     _words.print(_summary(report))
     for note in report.notes:
         _words.print(f"note: {note}", markup=False, soft_wrap=True)
@@ -46,7 +52,8 @@ def inspect_file(source: Path) -> int:
 
 def _fuse_atomically(source: Path, output: Path, report_path: Path | None, options: FuseOptions, device: str) -> Report:
     """Work beside the output and rename at the end: a crash leaves no half a model under its name."""
-    with tempfile.TemporaryDirectory(dir=output.absolute().parent, prefix=".fusebox-") as scratch:
+    target = output.resolve()  # A link stays one; what it points at is written.
+    with tempfile.TemporaryDirectory(dir=target.parent, prefix=".fusebox-") as scratch:
         written = Path(scratch) / "output"
         with _words.status("reading") as status:
             report = fuse_checkpoint(
@@ -57,21 +64,31 @@ def _fuse_atomically(source: Path, output: Path, report_path: Path | None, optio
         if report_path is not None:
             # First: a model without its report is worse than a report without its model.
             report_path.write_text(report.model_dump_json(indent=2) + "\n", encoding="utf-8")
-        written.replace(output)
+        written.replace(target)
     return report
 
 
 def _check_paths(source: Path, output: Path, report_path: Path | None) -> None:
+    """Before the work and not after it: what can't be read or written is named."""
     _need_file(source)
+    if output.exists() and not output.is_file():
+        # Renaming over it would replace the device or pipe itself.
+        raise InvalidOption(f"{output} can't be written: it is no plain file.", remedy="Give the path of a file.")
     for path, name in ((output, "OUT"), (report_path, "the report")):
-        if path is None:
-            continue
-        if path.exists() and path.samefile(source):
-            raise InvalidOption(f"{path} is the input.", remedy=f"Write {name} to another path.")
-        if path.is_dir() or not path.absolute().parent.is_dir():
-            raise InvalidOption(f"{path} can't be written: no such directory.", remedy="Create the directory first.")
-    if report_path is not None and report_path.absolute() == output.absolute():
+        if path is not None:
+            _check_target(path, source, name)
+    if report_path is not None and report_path.resolve() == output.resolve():
         raise InvalidOption(f"{output} can't be both model and report.", remedy="Give two paths.")
+
+
+def _check_target(path: Path, source: Path, name: str) -> None:
+    if path.exists() and path.samefile(source):
+        raise InvalidOption(f"{path} is the input.", remedy=f"Write {name} to another path.")
+    directory = path.resolve().parent
+    if path.is_dir() or not directory.is_dir():
+        raise InvalidOption(f"{path} can't be written: no such directory.", remedy="Create the directory first.")
+    if not os.access(path if path.exists() else directory, os.W_OK):
+        raise InvalidOption(f"{path} may not be written.", remedy="Check the permissions, or give another path.")
 
 
 def _need_file(source: Path) -> None:
@@ -90,6 +107,11 @@ def _options(given: dict[str, Any]) -> FuseOptions:
         raise InvalidOption(
             f"{option} is {wrong['input']}: {wrong['msg']}.", remedy="See fusebox fuse --help."
         ) from None
+
+
+def _unusable(error: OSError, output: Path) -> InvalidOption:
+    """The system's own word on a path: a full disk, a file system that is read-only, a name that is too long."""
+    return InvalidOption(f"{error.filename or output}: {error.strerror or error}.", remedy="Give another path.")
 
 
 def _complain(error: AppError) -> int:

@@ -1,8 +1,11 @@
 """`fusebox fuse` and `fusebox inspect` as a user types them."""
 
 import hashlib
+import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -12,9 +15,16 @@ from app.report import Inspection, Report
 _ROOT = Path(__file__).resolve().parent.parent.parent
 
 
-def _fusebox(*arguments: object) -> subprocess.CompletedProcess[str]:
+@pytest.fixture
+def block() -> Path:
+    """A checkpoint that is fused in no time."""
+    return _ROOT / "tests" / "data" / "yolov7-blocks" / "RepConv_identity.pt"
+
+
+def _fusebox(*arguments: object, directory: Path = _ROOT) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "app", *map(str, arguments)]
-    return subprocess.run(command, cwd=_ROOT, capture_output=True, text=True, check=False)
+    environment = {**os.environ, "PYTHONPATH": str(_ROOT)}
+    return subprocess.run(command, cwd=directory, env=environment, capture_output=True, text=True, check=False)
 
 
 def test_fuse_writes_model_and_report_and_shows_a_summary(checkpoint: Path, tmp_path: Path) -> None:
@@ -94,3 +104,58 @@ def test_a_wrong_argument_is_named(arguments: tuple[str, ...], said: str) -> Non
     assert ended.returncode == 1
     assert said in " ".join(ended.stderr.split())
     assert "Traceback" not in ended.stderr
+
+
+def test_a_pipe_or_a_device_is_not_replaced_by_a_file(checkpoint: Path, tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+
+    ended = _fusebox("fuse", checkpoint, "-o", pipe)
+
+    assert (ended.returncode, "no plain file" in ended.stderr) == (1, True)
+    assert pipe.is_fifo()
+
+
+def test_a_link_stays_a_link_to_the_output(block: Path, tmp_path: Path) -> None:
+    link, real = tmp_path / "link.pt", tmp_path / "elsewhere" / "real.pt"
+    real.parent.mkdir()
+    link.symlink_to(real)
+
+    assert _fusebox("fuse", block, "-o", link).returncode == 0
+
+    assert link.is_symlink()
+    assert real.stat().st_size
+    assert [path.name for path in real.parent.iterdir()] == ["real.pt"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("-o", "/proc/o.pt"), "/proc/"),
+        (("-o", "x" * 300), "File name too long"),
+        (("-o", "o.pt", "--report", "/dev/full"), "No space left on device"),
+    ],
+)
+def test_what_the_system_does_not_write_is_named_without_a_traceback(
+    block: Path, tmp_path: Path, arguments: tuple[str, ...], said: str
+) -> None:
+    ended = _fusebox("fuse", block, *arguments, directory=tmp_path)
+
+    assert (ended.returncode, ended.stderr.split(":")[0]) == (1, "invalid-option")
+    assert said in ended.stderr
+    assert "Traceback" not in ended.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_being_stopped_leaves_nothing_behind(checkpoint: Path, tmp_path: Path, number: signal.Signals) -> None:
+    command = [sys.executable, "-m", "app", "fuse", str(checkpoint), "-o", str(tmp_path / "o.pt")]
+    with subprocess.Popen(command, cwd=_ROOT, stderr=subprocess.DEVNULL) as process:
+        while not list(tmp_path.iterdir()):
+            assert process.poll() is None
+            time.sleep(0.01)
+
+        process.send_signal(number)
+
+        assert process.wait(20) == 128 + number
+    assert list(tmp_path.iterdir()) == []
