@@ -3,8 +3,9 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
-HOST ?= 127.0.0.1
-PORT ?= 8000
+# As every setting: FUSEBOX_PORT=9000 make run. HOST is not taken from the environment: some shells put their own name there.
+HOST := $(or $(FUSEBOX_HOST),127.0.0.1)
+PORT ?= $(or $(FUSEBOX_PORT),8000)
 
 .PHONY: install run test check format bench lock clean
 
