@@ -1,16 +1,19 @@
 """The command line: `fusebox serve | api | worker | fuse | inspect`.
 
-Imports of a role stand inside its command: `serve` and `api` must run where torch is not installed, and start at once.
+Imports of a role stand inside its command: `api` must run where torch is not installed, and every role start at once.
 """
 
+import importlib.util
 import logging
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import typer
 
-from app.settings import InvalidSettings, Settings, read_settings
+from app.settings import InvalidSettings, read_settings
 
 cli = typer.Typer(
     name="fusebox",
@@ -20,9 +23,9 @@ cli = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-Host = Annotated[str | None, typer.Option(help="Address to listen on. [default: 127.0.0.1]")]
-Port = Annotated[int | None, typer.Option(help="Port to listen on; 0 takes a free one. [default: 8000]")]
-DataDir = Annotated[Path | None, typer.Option(help="Where database and files lie. [default: ./data]")]
+Host = Annotated[str | None, typer.Option(help="Address to listen on.", show_default="127.0.0.1")]
+Port = Annotated[int | None, typer.Option(help="Port to listen on; 0 takes a free one.", show_default="8000")]
+DataDir = Annotated[Path | None, typer.Option(help="Where database and files lie.", show_default="./data")]
 
 
 @cli.command()
@@ -30,9 +33,11 @@ def serve(host: Host = None, port: Port = None, data_dir: DataDir = None) -> Non
     """Run the API and one worker; all state lies in the data directory."""
     from app.commands.serve import serve as run
 
-    settings = _settings(host=host, port=port, data_dir=data_dir)
-    _log()
-    raise typer.Exit(run(settings))
+    _need_torch()
+    with _usable_settings():
+        settings = read_settings(host=host, port=port, data_dir=data_dir)
+        _log()
+        raise typer.Exit(run(settings))
 
 
 @cli.command()
@@ -40,9 +45,10 @@ def api(host: Host = None, port: Port = None, data_dir: DataDir = None) -> None:
     """Run the API alone."""
     from app.commands.api import run_api
 
-    settings = _settings(host=host, port=port, data_dir=data_dir)
-    _log()
-    run_api(settings)
+    with _usable_settings():
+        settings = read_settings(host=host, port=port, data_dir=data_dir)
+        _log()
+        run_api(settings)
 
 
 @cli.command()
@@ -50,9 +56,11 @@ def worker(data_dir: DataDir = None) -> None:
     """Run a worker alone."""
     from app.worker.main import run_worker
 
-    settings = _settings(data_dir=data_dir)
-    _log()
-    run_worker(settings)
+    _need_torch()
+    with _usable_settings():
+        settings = read_settings(data_dir=data_dir)
+        _log()
+        run_worker(settings)
 
 
 @cli.command()
@@ -63,10 +71,12 @@ def fuse(
     max_error: Annotated[float | None, typer.Option(help="Largest relative native error to accept.")] = None,
     dtype: Annotated[Literal["keep", "float32"], typer.Option(help="Dtype of fused weights.")] = "keep",
     strict: Annotated[bool, typer.Option("--strict", help="Refuse replacements with an assumed data flow.")] = False,
-    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:N. [default: auto]")] = None,
+    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:N.", show_default="auto")] = None,
 ) -> None:
     """Fuse a checkpoint here, without a server."""
-    settings = _settings(device=device)
+    _need_torch()
+    with _usable_settings():
+        settings = read_settings(device=device)
     from app.commands.local import fuse_file
 
     options = {"max_error": max_error, "dtype": dtype, "strict": strict}
@@ -76,6 +86,7 @@ def fuse(
 @cli.command()
 def inspect(source: Annotated[Path, typer.Argument(metavar="IN", help="The checkpoint.")]) -> None:
     """Say what is in a checkpoint, as JSON, without fusing it."""
+    _need_torch()
     from app.commands.local import inspect_file
 
     raise typer.Exit(inspect_file(source))
@@ -85,12 +96,23 @@ def main() -> None:
     cli()
 
 
-def _settings(**given: Any) -> Settings:
+@contextmanager
+def _usable_settings() -> Iterator[None]:
+    """A setting that can't be used ends the program with a sentence."""
     try:
-        return read_settings(**given)
+        yield
     except InvalidSettings as error:
         typer.echo(f"fusebox: {error}", err=True)
         raise typer.Exit(2) from None
+
+
+def _need_torch() -> None:
+    """Found, not imported: what an installation of the API alone does not hold is told in a sentence."""
+    if importlib.util.find_spec("torch") is None:
+        typer.echo(
+            "fusebox: this command needs torch, which is in the extra worker: pip install -e '.[worker]'", err=True
+        )
+        raise typer.Exit(2)
 
 
 def _log() -> None:

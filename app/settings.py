@@ -1,5 +1,6 @@
 """Every setting of the service: environment (`FUSEBOX_...`) to one frozen value. Read only by the composition roots."""
 
+import os
 import re
 from datetime import timedelta
 from pathlib import Path
@@ -9,6 +10,7 @@ from pydantic import BeforeValidator, Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 _SECONDS_PER = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
+_LONGEST_SECONDS = 100 * 365 * 86400  # Longer waits overflow the system's clocks.
 _BYTES_PER = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
 
 
@@ -18,7 +20,8 @@ def _seconds(value: Any) -> Any:
         return value.total_seconds()
     if not isinstance(value, str):
         return value
-    matched = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([smhdw]?)\s*", value.lower())
+    # The exponent: as Python writes small and large numbers, and `serve` hands its settings on as text.
+    matched = re.fullmatch(r"\s*(\d+(?:\.\d+)?(?:e[+-]?\d+)?)\s*([smhdw]?)\s*", value.lower())
     if matched is None:
         raise ValueError("write a number of seconds, or a number with s, m, h, d or w: 90, 15m, 24h, 7d")
     return float(matched[1]) * _SECONDS_PER[matched[2]]
@@ -34,7 +37,7 @@ def _bytes(value: Any) -> Any:
     return int(matched[1]) * _BYTES_PER[matched[2]]
 
 
-Seconds = Annotated[float, BeforeValidator(_seconds), Field(gt=0, allow_inf_nan=False)]
+Seconds = Annotated[float, BeforeValidator(_seconds), Field(gt=0, le=_LONGEST_SECONDS, allow_inf_nan=False)]
 Bytes = Annotated[int, BeforeValidator(_bytes), Field(gt=0)]
 
 
@@ -45,9 +48,10 @@ class InvalidSettings(Exception):
 class Settings(BaseSettings):
     """Settings of every role. Each field is the environment variable `FUSEBOX_<NAME>`."""
 
-    model_config = SettingsConfigDict(env_prefix="FUSEBOX_", frozen=True, extra="forbid")
+    model_config = SettingsConfigDict(env_prefix="FUSEBOX_", frozen=True, extra="forbid", env_ignore_empty=True)
 
-    host: str = Field("127.0.0.1", description="Address the API listens on.")
+    # Not empty: the system would take that as every address.
+    host: str = Field("127.0.0.1", min_length=1, description="Address the API listens on.")
     port: int = Field(8000, ge=0, le=65535, description="Port the API listens on; 0 takes a free one.")
     data_dir: Path = Field(Path("data"), description="Where SQLite, blobs and job directories lie.")
     database_url: str = Field("", description="SQLAlchemy URL; empty for SQLite in the data directory.")
@@ -78,9 +82,25 @@ class Settings(BaseSettings):
             raise ValueError("write auto, cpu, cuda or cuda:N")
         return value
 
+    @field_validator("database_url")
+    @classmethod
+    def _known_database(cls, value: str) -> str:
+        if value and not re.match(r"(sqlite|postgres|postgresql)(\+\w+)?://", value):
+            raise ValueError("write sqlite:///PATH or postgresql://USER:PASSWORD@HOST/NAME")
+        return value
+
+    @field_validator("blob_url")
+    @classmethod
+    def _known_store(cls, value: str) -> str:
+        if value and not re.match(r"(file:///|(s3|gs|az)://[^/]|memory:///)", value):
+            raise ValueError("write file:///PATH, s3://BUCKET, gs://BUCKET or az://CONTAINER")
+        return value
+
     @field_validator("data_dir")
     @classmethod
     def _absolute(cls, value: Path) -> Path:
+        if "?" in str(value):
+            raise ValueError("the path of a database can't have a question mark")
         return value.expanduser().absolute()
 
     @property
@@ -105,10 +125,23 @@ def read_settings(**given: Any) -> Settings:
         raise InvalidSettings("\n".join(_sentence(problem) for problem in error.errors())) from None
 
 
+def make_data_dir(settings: Settings) -> None:
+    """Create the data directory where it is missing. Raises InvalidSettings."""
+    place = settings.data_dir
+    try:
+        place.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except OSError as error:
+        raise InvalidSettings(f"FUSEBOX_DATA_DIR is '{place}': {error.strerror}") from None
+    if not os.access(place, os.R_OK | os.W_OK | os.X_OK):
+        raise InvalidSettings(f"FUSEBOX_DATA_DIR is '{place}': it may not be read and written")
+
+
 def _sentence(problem: Any) -> str:
     name = "_".join(str(part) for part in problem["loc"]).upper()
     reason = str(problem["msg"]).removeprefix("Value error, ")
-    return f"FUSEBOX_{name} is {problem['input']!r}: {reason}"
+    # URLs hold passwords, and this goes to logs.
+    value = "not valid" if name.endswith("_URL") else repr(problem["input"])
+    return f"FUSEBOX_{name} is {value}: {reason}"
 
 
 def as_environment(settings: Settings) -> dict[str, str]:

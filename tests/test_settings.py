@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from app.settings import InvalidSettings, as_environment, read_settings
+from app.settings import InvalidSettings, Settings, as_environment, make_data_dir, read_settings
 
 _ROOT = Path(__file__).resolve().parent.parent
 
@@ -18,7 +18,8 @@ def _no_settings(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "seconds"), [("90", 90), ("90s", 90), ("15m", 900), ("24h", 86400), ("7d", 604800), ("1.5h", 5400)]
+    ("text", "seconds"),
+    [("90", 90), ("90s", 90), ("15m", 900), ("24h", 86400), ("7d", 604800), ("1.5h", 5400), ("5e-05", 5e-05)],
 )
 def test_retention_reads_as_people_write_times(monkeypatch: pytest.MonkeyPatch, text: str, seconds: float) -> None:
     monkeypatch.setenv("FUSEBOX_RETENTION", text)
@@ -49,7 +50,9 @@ def test_the_command_line_goes_before_the_environment(monkeypatch: pytest.Monkey
 
 
 def test_settings_survive_the_way_to_a_child_process(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    settings = read_settings(data_dir=tmp_path, retention="2h", max_upload_bytes="1G", device="cuda:1", port=1)
+    settings = read_settings(
+        data_dir=tmp_path, retention="2h", max_upload_bytes="1G", device="cuda:1", port=1, queue_poll_seconds="0.00005"
+    )
     for name, value in as_environment(settings).items():
         monkeypatch.setenv(name, value)
 
@@ -63,6 +66,7 @@ def test_settings_survive_the_way_to_a_child_process(monkeypatch: pytest.MonkeyP
         ("PORT", "70000"),
         ("RETENTION", "a day"),
         ("RETENTION", "0"),
+        ("RETENTION", "999999999d"),
         ("DEVICE", "gpu"),
         ("MAX_UPLOAD_BYTES", "-1"),
         ("MAX_ATTEMPTS", "0"),
@@ -88,3 +92,34 @@ def test_a_bad_setting_ends_the_program_with_a_sentence_and_no_traceback() -> No
     assert ended.returncode == 2
     assert ended.stderr.startswith("fusebox: FUSEBOX_RETENTION is 'forever': write a number of seconds")
     assert "Traceback" not in ended.stderr
+
+
+@pytest.mark.parametrize("name", ["DATABASE_URL", "BLOB_URL"])
+@pytest.mark.parametrize("value", ["nonsense", "mysql://user:secret@h/x", "s3://", "file://relative", "postgres:/x"])
+def test_a_store_of_an_unknown_kind_is_refused_without_repeating_its_password(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str
+) -> None:
+    monkeypatch.setenv(f"FUSEBOX_{name}", value)
+
+    with pytest.raises(InvalidSettings, match=f"FUSEBOX_{name} is not valid: write ") as caught:
+        read_settings()
+
+    assert "secret" not in str(caught.value)
+
+
+def test_an_empty_variable_is_one_that_is_not_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("HOST", "PORT", "DATA_DIR", "RETENTION"):
+        monkeypatch.setenv(f"FUSEBOX_{name}", "")
+
+    assert read_settings() == Settings()
+    assert (read_settings().host, read_settings().data_dir.name) == ("127.0.0.1", "data")
+    with pytest.raises(InvalidSettings, match="FUSEBOX_HOST"):
+        read_settings(host="")
+
+
+def test_a_data_directory_that_can_not_be_made_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+
+    for place in (tmp_path / "file", tmp_path / "file" / "x", Path("/proc/x"), tmp_path / "what?"):
+        with pytest.raises(InvalidSettings, match=r"FUSEBOX_DATA_DIR is .*(file|x|what)"):
+            make_data_dir(read_settings(data_dir=place))

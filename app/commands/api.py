@@ -6,7 +6,7 @@ import uvicorn
 
 from app.api.deps import Service
 from app.api.main import build_api, open_service
-from app.settings import Settings
+from app.settings import Settings, make_data_dir
 
 # A download that is still going on when the service stops is cut off after this time.
 _GRACE_SECONDS = 5
@@ -25,8 +25,8 @@ class _Server(uvicorn.Server):
 
 
 def run_api(settings: Settings) -> None:
-    """Serve until SIGTERM or SIGINT."""
-    settings.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+    """Serve until SIGTERM or SIGINT. Raises InvalidSettings."""
+    make_data_dir(settings)
     service = open_service(settings)
     config = uvicorn.Config(
         build_api(service),

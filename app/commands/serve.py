@@ -11,7 +11,7 @@ import time
 from dataclasses import dataclass, field
 
 from app.sandbox.confine import die_with_parent
-from app.settings import Settings, as_environment
+from app.settings import InvalidSettings, Settings, as_environment, make_data_dir
 
 _SHORTEST_PAUSE, _LONGEST_PAUSE = 0.2, 10.0
 # A process that ran so long was well: its next death is answered without a pause.
@@ -67,12 +67,12 @@ class _Role:
 
 
 def serve(settings: Settings) -> int:
-    """Supervise until SIGTERM or SIGINT; the exit code."""
+    """Supervise until SIGTERM or SIGINT; the exit code. Raises InvalidSettings."""
+    make_data_dir(settings)
+    port = _bindable_port(settings.host, settings.port)
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda _number, _frame: stop.set())
-    settings.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
-    port = settings.port or _free_port(settings.host)
     environment = os.environ | as_environment(settings.model_copy(update={"port": port}))
     roles = [_Role("api", environment), _Role("worker", environment)]
     log.info("serve.listening url=http://%s:%d data_dir=%s", settings.host, port, settings.data_dir)
@@ -89,8 +89,14 @@ def serve(settings: Settings) -> int:
     return 0
 
 
-def _free_port(host: str) -> int:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.socket(family) as probe:
-        probe.bind((host, 0))
-        return int(probe.getsockname()[1])
+def _bindable_port(host: str, port: int) -> int:
+    """The port, or a free one for 0. Raises InvalidSettings where the API could never listen."""
+    try:
+        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+        with socket.socket(family) as probe:
+            # As the API does: connections of a service that has just ended are no obstacle.
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(address)
+            return int(probe.getsockname()[1])
+    except OSError as error:
+        raise InvalidSettings(f"the API can't listen on {host}, port {port}: {error.strerror}") from None

@@ -20,7 +20,7 @@ from app.jobs.queue import JobQueue, consume, prepare_queue
 from app.jobs.retention import Retention
 from app.jobs.table import create_tables
 from app.sandbox.supervisor import Forge
-from app.settings import Settings
+from app.settings import Settings, make_data_dir
 from app.storage import open_blobs
 from app.worker.run_job import Bench, run_job
 
@@ -49,7 +49,11 @@ class _Turn:
 
 
 def run_worker(settings: Settings) -> NoReturn:
-    """Work until SIGTERM or SIGINT; then let the job run on for `drain_seconds` and hand back what is left."""
+    """Work until SIGTERM or SIGINT; then let the job run on for `drain_seconds` and hand back what is left.
+
+    Raises InvalidSettings.
+    """
+    make_data_dir(settings)
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda _number, _frame: stop.set())
