@@ -33,12 +33,14 @@ def send_download(blobs: Blobs, download: Download, request: Request) -> Respons
         "Cache-Control": "private, no-cache",
         **download.headers,
     }
-    if _names(request.headers.get("if-none-match"), headers["ETag"]):
+    # Of an answer to POST neither a part nor "not changed" can be asked.
+    asking = request.headers if request.method in ("GET", "HEAD") else {}
+    if _names(asking.get("if-none-match"), headers["ETag"]):
         return Response(status_code=304, headers=headers)
     headers["Content-Disposition"] = content_disposition(download.filename)
     start, stop, status = 0, download.bytes, 200
-    asked = request.headers.get("range")
-    if asked is not None and request.headers.get("if-range", headers["ETag"]) == headers["ETag"]:
+    asked = asking.get("range")
+    if asked is not None and asking.get("if-range", headers["ETag"]) == headers["ETag"]:
         found = _range(asked, download.bytes)
         if found is not None:
             (start, stop), status = found, 206

@@ -33,14 +33,14 @@ def test_a_plain_name_needs_no_second_form() -> None:
     assert content_disposition("größe.pt") == "attachment; filename=\"gr__e.pt\"; filename*=UTF-8''gr%C3%B6%C3%9Fe.pt"
 
 
-def _answer(directory: Path, size: int = len(_CONTENT), **headers: str) -> tuple[int, dict[str, str]]:
+def _answer(directory: Path, method: str = "GET", **headers: str) -> tuple[int, dict[str, str]]:
     blobs = LocalBlobs(directory / "blobs")
     upload = blobs.upload("a/model")
     upload.write(_CONTENT)
     upload.commit()
     raw = [(name.replace("_", "-").encode(), value.encode()) for name, value in headers.items()]
-    request = Request({"type": "http", "method": "GET", "path": "/", "headers": raw, "query_string": b""})
-    answer = send_download(blobs, Download("a/model", "a.pt", size, "ab" * 32, {"Link": "x"}), request)
+    request = Request({"type": "http", "method": method, "path": "/", "headers": raw, "query_string": b""})
+    answer = send_download(blobs, Download("a/model", "a.pt", len(_CONTENT), "ab" * 32, {"Link": "x"}), request)
     if isinstance(answer, StreamingResponse):
         sent = anyio.run(_body, answer)
         assert len(sent) == int(answer.headers["content-length"])
@@ -87,6 +87,12 @@ def test_a_known_version_is_not_sent_again(tmp_path: Path, tag: str) -> None:
 
 def test_another_version_is_sent(tmp_path: Path) -> None:
     assert _answer(tmp_path, if_none_match='"other"')[0] == 200
+
+
+def test_an_answer_to_a_post_is_always_whole(tmp_path: Path) -> None:
+    status, headers = _answer(tmp_path, method="POST", range="bytes=0-1", if_none_match="*")
+
+    assert (status, headers["content-length"]) == (200, "10")
 
 
 def test_a_blob_that_is_gone_is_an_expired_job(tmp_path: Path) -> None:
