@@ -5,6 +5,7 @@ from typing import Any
 
 import anyio
 from fastapi import APIRouter, Request
+from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 
 from app.api.deps import BaseUrl, Service, ServiceDep
@@ -51,6 +52,8 @@ async def fuse(request: Request, service: ServiceDep, base_url: BaseUrl, wait: W
     except AppError as error:
         problem = answer_problem(Problem.of(error), request.url.path, close=not body.ended)
         return problem if body.ended or body.awaits_permission else linger(problem)
+    except ClientDisconnect:
+        return Response(status_code=400)  # Nobody hears it, and it is no bug that belongs into the log.
     job = await wait_for(service, job_id, wait, request) if wait.seconds else await job_or_404(service, job_id)
     location = {"Location": job_path(job_id)}
     if wait.seconds and job.finished:

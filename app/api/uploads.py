@@ -82,7 +82,11 @@ class Receiver:
     async def receive(self, body: AsyncIterable[bytes], boundary: bytes) -> tuple[Input, FuseOptions]:
         """Read the whole form and make the blob durable. Raises AppError; the client's leaving passes through."""
         reader = MultipartReader(boundary)
+        received = 0
         async for piece in body:
+            received += len(piece)
+            if received > self.limits.max_bytes + _ENVELOPE:
+                raise self.limits.too_large("The upload")  # Also what comes around the file and is not stored.
             for event in reader.feed(piece):
                 match event:
                     case PartBegins():

@@ -180,6 +180,20 @@ def test_an_uploader_who_leaves_halfway_leaves_nothing_behind(api: Any) -> None:
 
     api.until(lambda: api.blobs() == set(), seconds=5)
     assert not list((api.data_dir / "blobs").iterdir())
+    time.sleep(0.3)
+    assert "Traceback" not in api.log.read_text()
+
+
+def test_what_comes_after_the_form_counts_as_well(api: Any) -> None:
+    def body() -> Iterator[bytes]:
+        yield b'--b\r\nContent-Disposition: form-data; name="model"; filename="a.pt"\r\n\r\nx\r\n--b--\r\n'
+        for _ in range(40):
+            yield bytes(1 << 16)
+
+    answer = api.http.post("/fuse", content=body(), headers={"Content-Type": "multipart/form-data; boundary=b"})
+
+    _problem(answer, 413, "too-large")
+    assert api.blobs() == set()
 
 
 def test_a_disk_without_room_is_507_before_the_body(serve: Callable[..., Any]) -> None:
