@@ -13,7 +13,7 @@ from app.errors import InvalidOption, JobNotFound
 from app.jobs.job import Job
 from app.jobs.table import read_job
 
-_PREFERENCE = re.compile(r"(?:^|[,\s])wait\s*=\s*\"?(\d{1,9})\"?\s*(?:$|[,;])", re.IGNORECASE)
+_PREFERENCE = re.compile(r"(?:^|[,\s])wait\s*=\s*\"?(\d{1,99})\"?\s*(?:$|[,;])", re.IGNORECASE)
 _FIRST_LOOK, _SLOWEST_LOOK = 0.05, 0.5
 
 
@@ -39,7 +39,7 @@ def _wait(
     """Raises InvalidOption for a `wait` that is no time; a preference that is none is ignored, as RFC 7240 asks."""
     if wait is not None:
         return Wait(min(_seconds(wait), service.max_wait_seconds), None)
-    preferred = _PREFERENCE.search(request.headers.get("prefer", ""))
+    preferred = _PREFERENCE.search(", ".join(request.headers.getlist("prefer")))
     if preferred is None:
         return Wait(0.0, None)
     seconds = min(float(preferred[1]), service.max_wait_seconds)

@@ -254,6 +254,26 @@ def test_a_queued_job_waits_for_a_result_only_as_long_as_asked(api: Any) -> None
     api.http.delete(job["links"]["self"])
 
 
+@pytest.mark.parametrize(
+    "preference", [["respond-async", "wait=1"], ["wait=1;x=y, respond-async"], ["wait=1", "wait=9"]]
+)
+def test_a_preference_to_wait_is_found_among_others(api: Any, preference: list[str]) -> None:
+    job = api.http.post("/fuse", files=[_FILE]).json()
+
+    answer = api.http.get(job["links"]["self"], headers=[("Prefer", one) for one in preference])
+
+    assert answer.headers["preference-applied"] == "wait=1"
+    api.http.delete(job["links"]["self"])
+
+
+def test_an_enormous_preference_to_wait_is_applied_as_far_as_it_goes(serve: Callable[..., Any]) -> None:
+    api = serve("api", max_wait_seconds=0.1)
+
+    answer = api.http.post("/fuse", files=[_FILE], headers={"Prefer": f"wait={'9' * 20}"})
+
+    assert (answer.status_code, answer.headers["preference-applied"]) == (202, "wait=0.1")
+
+
 def test_the_document_describes_the_form_the_problems_and_every_path(api: Any) -> None:
     document = api.http.get("/openapi.json").json()
 
