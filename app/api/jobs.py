@@ -13,7 +13,7 @@ from app.api.schemas import JobView, job_path, view_job
 from app.api.waiting import WaitDep, job_or_404, wait_for
 from app.errors import JobCanceled, JobExpired, JobNotFinished
 from app.jobs.job import Job, Output
-from app.jobs.table import cancel, expire
+from app.jobs.table import cancel, expire, read_job
 from app.report import Report
 from app.storage import BlobNotFound, job_prefix
 
@@ -81,6 +81,7 @@ async def answer_model(service: Service, job: Job, request: Request, headers: di
     """The model's bytes, or the problem why there are none."""
     output = _output(job)
     if isinstance(output, Response):
+        output.headers.update(headers)
         return output
     links = {
         "Link": f'<{job_path(job.id, "/report")}>; rel="describedby"',
@@ -114,6 +115,12 @@ def _read_blob(service: Service, key: str) -> bytes:
 
 
 def _end(service: Service, job: Job) -> None:
-    # It may finish in between: then there is something to expire.
-    if cancel(service.engine, job.id) or expire(service.engine, job.id):
+    # It may finish in between: then there is something to expire. Canceled in between, by a caller who asked twice, it
+    # stays so.
+    if cancel(service.engine, job.id) or (not _canceled(service, job) and expire(service.engine, job.id)):
         service.blobs.delete_prefix(job_prefix(job.id))
+
+
+def _canceled(service: Service, job: Job) -> bool:
+    found = read_job(service.engine, job.id)
+    return found is not None and found.state == "canceled"

@@ -162,6 +162,7 @@ def test_a_file_that_is_no_checkpoint_is_refused_by_name_and_with_a_remedy(serve
     assert 400 <= answer.status_code < 500
     assert answer.headers["content-type"] == "application/problem+json"
     assert problem["remedy"]
+    assert answer.headers["location"] == problem["instance"]
     job = server.http.get(problem["instance"]).json()
     assert job["state"] == "failed"
     assert job["problem"] == problem

@@ -6,6 +6,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -272,6 +273,16 @@ def test_an_enormous_preference_to_wait_is_applied_as_far_as_it_goes(serve: Call
     answer = api.http.post("/fuse", files=[_FILE], headers={"Prefer": f"wait={'9' * 20}"})
 
     assert (answer.status_code, answer.headers["preference-applied"]) == (202, "wait=0.1")
+
+
+def test_of_many_who_cancel_a_job_at_once_all_hear_the_same(api: Any) -> None:
+    for _ in range(5):
+        path = api.http.post("/fuse", files=[_FILE]).json()["links"]["self"]
+
+        with ThreadPoolExecutor(8) as pool:
+            states = {answer.json()["state"] for answer in pool.map(api.http.delete, [path] * 8)}
+
+        assert states == {"canceled"}
 
 
 def test_the_document_describes_the_form_the_problems_and_every_path(api: Any) -> None:
