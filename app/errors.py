@@ -1,7 +1,12 @@
 """The error tree: what can be wrong with a request or a file, with a stable code, an HTTP status and a remedy."""
 
+import errno
+import os
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
+
+# EFBIG is the limit on file sizes (ulimit -f): for the caller it is the same.
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 class AppError(Exception):
@@ -103,11 +108,21 @@ class MalformedUpload(AppError):
 
 
 class DiskFull(AppError):
-    """There is no room for the upload."""
+    """There is no room for the upload, or for what is made of it."""
 
     code = "disk-full"
     status = 507
-    title = "No room for the upload"
+    title = "No room on the disk"
+
+    @classmethod
+    def of(cls, error: OSError) -> Self | None:
+        """What the system said of a full disk; None where it said something else."""
+        if error.errno not in _FULL:
+            return None
+        return cls(
+            f"The file could not be stored: {os.strerror(error.errno)}.",
+            remedy="Try again later, or ask the operator of this service for more room.",
+        )
 
 
 class JobNotFound(AppError):

@@ -10,7 +10,7 @@ from typing import NoReturn
 import torch
 
 from app.engine import fuse_checkpoint
-from app.errors import AppError, InternalError, OutOfMemory, Problem
+from app.errors import AppError, DiskFull, InternalError, OutOfMemory, Problem
 from app.sandbox.confine import confine
 from app.sandbox.wire import Finished, Progress, Rejected, Request, send
 
@@ -46,6 +46,9 @@ def _fuse(request: Request, channel: socket.socket) -> Finished | Rejected:
         return Rejected(problem=Problem.of(error))
     except (MemoryError, torch.OutOfMemoryError):
         return _out_of_memory()
+    except OSError as error:
+        full = DiskFull.of(error)
+        return _bug() if full is None else Rejected(problem=Problem.of(full))
     except RuntimeError as error:
         # torch has no class of its own for a failed allocation on the CPU.
         if "not enough memory" in str(error) or "can't allocate memory" in str(error):

@@ -18,8 +18,6 @@ from app.errors import DiskFull
 from app.storage.blobs import BlobNotFound
 
 _PIECE = 1 << 20
-# EFBIG is the limit on file sizes (ulimit -f): for the uploader it is the same.
-_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 class LocalBlobs:
@@ -157,9 +155,4 @@ def _newest(directory: Path) -> float:
 
 
 def _named(error: OSError) -> Exception:
-    if error.errno in _FULL:
-        return DiskFull(
-            f"The file could not be stored: {os.strerror(error.errno)}.",
-            remedy="Try again later, or ask the operator of this service for more room.",
-        )
-    return error
+    return DiskFull.of(error) or error

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
-from app.errors import AppError, InternalError, JobExpired, OutOfMemory, Problem, TimedOut, WorkerCrashed
+from app.errors import AppError, DiskFull, InternalError, JobExpired, OutOfMemory, Problem, TimedOut, WorkerCrashed
 from app.jobs import table
 from app.jobs.job import Job, Output
 from app.report import Report
@@ -51,10 +51,8 @@ def run_job(bench: Bench, job_id: str) -> None:
             again = _fail(bench, job, Problem.of(error))
         except (ForgeBroken, sa.exc.SQLAlchemyError):
             raise
-        except Exception:
-            log.exception("job.broken job_id=%s", job.id)
-            unknown = InternalError("The worker failed at this job.", remedy="Try again; its log says more.")
-            again = _fail(bench, job, Problem.of(unknown))
+        except Exception as error:
+            again = _fail(bench, job, Problem.of(_broken(job, error)))
         finally:
             shutil.rmtree(directory, ignore_errors=True)
         if not again:
@@ -135,6 +133,15 @@ def _fail(bench: Bench, job: Job, problem: Problem) -> bool:
     if table.fail(bench.engine, job, problem):
         _log("job.failed", job, code=problem.code)
     return False
+
+
+def _broken(job: Job, error: Exception) -> AppError:
+    """A full disk is told; anything else is our bug, and the log says more."""
+    full = DiskFull.of(error) if isinstance(error, OSError) else None
+    if full is not None:
+        return full
+    log.exception("job.broken job_id=%s", job.id)
+    return InternalError("The worker failed at this job.", remedy="Try again; its log says more.")
 
 
 def _overdue(seconds: float) -> TimedOut:

@@ -1,6 +1,7 @@
 """The sandbox with a real warm parent and real children."""
 
 import os
+import resource
 import signal
 import threading
 import time
@@ -74,6 +75,19 @@ def test_a_file_that_is_no_checkpoint_is_refused_and_the_warm_parent_stays(forge
     assert outcome.problem.remedy
     assert 400 <= outcome.problem.status < 500
     assert forge.pid == before
+
+
+def test_a_disk_without_room_for_the_output_is_no_bug(forge: Forge, job: Request) -> None:
+    # As `ulimit -f` does it, inherited by the child.
+    assert forge.pid is not None
+    before = resource.prlimit(forge.pid, resource.RLIMIT_FSIZE, (1 << 16, resource.RLIM_INFINITY))
+    try:
+        outcome, _ = _run(forge, job)
+    finally:
+        resource.prlimit(forge.pid, resource.RLIMIT_FSIZE, before)
+
+    assert isinstance(outcome, Refused)
+    assert (outcome.problem.code, outcome.problem.status) == ("disk-full", 507)
 
 
 def test_an_unwanted_job_is_killed_within_a_second(forge: Forge, job: Request) -> None:

@@ -1,5 +1,6 @@
 """A worker's part in a job, with the real sandbox, SQLite and local blobs."""
 
+import errno
 import hashlib
 from collections.abc import Iterator
 from dataclasses import replace
@@ -131,6 +132,20 @@ def test_a_canceled_job_is_not_begun(bench: Bench) -> None:
     run_job(bench, job_id)
 
     assert _read(bench, job_id).attempt == 0
+
+
+def test_a_disk_without_room_for_the_job_fails_it_with_that_reason(bench: Bench) -> None:
+    class Full(LocalBlobs):
+        def place(self, key: str, path: Path) -> None:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    job_id = _accept(bench, b"x")
+
+    run_job(replace(bench, blobs=Full(bench.work_dir)), job_id)
+
+    problem = _read(bench, job_id).problem
+    assert problem is not None
+    assert problem.code == "disk-full"
 
 
 def test_a_device_that_is_not_there_fails_the_job_and_not_the_worker(bench: Bench, checkpoint: Path) -> None:
