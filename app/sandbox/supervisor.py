@@ -118,7 +118,11 @@ class Forge:
         ours, theirs = socket.socketpair()
         with ours:
             with theirs:
-                send(self._lines.sock, request, theirs.fileno())
+                try:
+                    send(self._lines.sock, request, theirs.fileno())
+                except OSError:  # The warm parent died since it was looked at.
+                    self.close()
+                    return Died(_how(None), out_of_memory=False)
             outcome = self._watch(Lines(ours), on_phase, unwanted, time.monotonic() + seconds)
         code = self._end()
         if outcome is not None:

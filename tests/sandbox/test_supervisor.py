@@ -3,6 +3,7 @@
 import os
 import resource
 import signal
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -147,6 +148,17 @@ def test_a_dead_warm_parent_takes_its_child_along_and_is_replaced(job: Request) 
         assert not Path(f"/proc/{seen[0]}").exists() or "Z" in Path(f"/proc/{seen[0]}/stat").read_text()
         assert _run(forge, job)[0] == Succeeded()
         assert forge.pid != first
+
+
+def test_a_warm_parent_that_dies_while_the_job_is_handed_over_costs_an_attempt_and_not_the_job(job: Request) -> None:
+    with Forge(threads=1) as forge:
+        forge.warm()
+        assert forge._lines is not None
+        forge._lines.sock.shutdown(socket.SHUT_WR)  # As if it had closed its end, and were not known as dead yet.
+
+        assert isinstance(_run(forge, job)[0], Died)
+
+        assert _run(forge, job)[0] == Succeeded()
 
 
 def test_a_child_has_neither_the_workers_environment_nor_its_files(
