@@ -66,6 +66,8 @@ def insert_job(connection: sa.Connection, job_id: str, options: FuseOptions, sou
 
 
 def read_job(engine: sa.Engine, job_id: str) -> Job | None:
+    if "\0" in job_id:
+        return None  # Postgres refuses even to look for it.
     with engine.connect() as connection:
         row = connection.execute(sa.select(jobs).where(jobs.c.id == job_id)).mappings().one_or_none()
     return None if row is None else _job(row)

@@ -31,6 +31,11 @@ def test_a_job_is_read_as_it_was_accepted(engine: sa.Engine, job_id: str) -> Non
     assert table.read_job(engine, "b") is None
 
 
+@pytest.mark.parametrize("odd", ["", "a\0b", "\0", "\ufffd", "' OR '1'='1", "a" * 10_000])
+def test_an_id_that_no_job_has_finds_none(engine: sa.Engine, odd: str) -> None:
+    assert table.read_job(engine, odd) is None
+
+
 def test_jobs_keep_the_order_of_their_acceptance(engine: sa.Engine) -> None:
     with engine.begin() as connection:
         places = [table.insert_job(connection, f"job-{n}", FuseOptions(), _INPUT) for n in range(5)]
