@@ -19,6 +19,9 @@ from app.storage import BlobNotFound, job_prefix
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
 
+# A job that failed answers with its own problem where its result would be: what a file can be refused for.
+_OF_JOBS = (413, 415, 422, 500, 507)
+
 _MODEL: dict[int | str, dict[str, Any]] = {
     200: {"description": "The fused file.", "content": {"application/octet-stream": {}}},
     206: {"description": "The range of it that was asked for.", "content": {"application/octet-stream": {}}},
@@ -34,9 +37,7 @@ async def read_state(job_id: str, service: ServiceDep, base_url: BaseUrl, wait: 
 
 
 @router.head("/{job_id}/model", include_in_schema=False)
-@router.get(
-    "/{job_id}/model", response_class=Response, responses=_MODEL | documented(404, 409, 410, 413, 416, 422, 500)
-)
+@router.get("/{job_id}/model", response_class=Response, responses=_MODEL | documented(404, 409, 410, 416, *_OF_JOBS))
 async def read_model(job_id: str, service: ServiceDep, wait: WaitDep, request: Request) -> Response:
     """The fused file. Without a result: 409 while the job goes on, else the problem for which there is none."""
     job = await wait_for(service, job_id, wait, request)
@@ -44,7 +45,7 @@ async def read_model(job_id: str, service: ServiceDep, wait: WaitDep, request: R
 
 
 @router.head("/{job_id}/report", include_in_schema=False)
-@router.get("/{job_id}/report", response_model=Report, responses=documented(404, 409, 410, 413, 422, 500))
+@router.get("/{job_id}/report", response_model=Report, responses=documented(404, 409, 410, *_OF_JOBS))
 async def read_report(job_id: str, service: ServiceDep, wait: WaitDep, request: Request) -> Response:
     """The report on a fused file: what was replaced, refused and removed, and how far the outputs moved."""
     job = await wait_for(service, job_id, wait, request)

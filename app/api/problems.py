@@ -6,6 +6,7 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
+from starlette.routing import Match
 
 from app.api.schemas import problem_document
 from app.errors import AppError, InternalError, InvalidOption, Problem
@@ -64,7 +65,20 @@ async def _http_error(request: Request, error: Exception) -> Response:
     code, title, remedy = _TITLES.get(error.status_code, ("http-error", "The request can't be served", ""))
     detail = f"{request.method} {request.url.path}: {error.detail}"
     problem = Problem(code, error.status_code, title, detail, remedy)
-    return answer_problem(problem, request.url.path, dict(error.headers or {}))
+    headers = dict(error.headers or {})
+    if error.status_code == 405:
+        headers["Allow"] = ", ".join(_methods(request))
+    return answer_problem(problem, request.url.path, headers)
+
+
+def _methods(request: Request) -> list[str]:
+    """The methods that a path knows: each may be a route of its own, and the framework names only the first one's."""
+    routes = request.app.routes
+    return [
+        method
+        for method in ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
+        if any(route.matches({**request.scope, "method": method})[0] == Match.FULL for route in routes)
+    ]
 
 
 async def _validation_error(request: Request, error: Exception) -> Response:

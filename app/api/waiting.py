@@ -7,6 +7,7 @@ from typing import Annotated
 
 import anyio
 from fastapi import Depends, Query, Request
+from pydantic import WithJsonSchema
 
 from app.api.deps import Service, ServiceDep
 from app.errors import InvalidOption, JobNotFound
@@ -33,7 +34,9 @@ def _wait(
     request: Request,
     service: ServiceDep,
     wait: Annotated[
-        str | None, Query(description="Seconds to wait for the job to finish.", json_schema_extra={"type": "number"})
+        str | None,
+        WithJsonSchema({"type": "number", "minimum": 0}),
+        Query(description="Seconds to wait for the job to finish."),
     ] = None,
 ) -> Wait:
     """Raises InvalidOption for a `wait` that is no time; a preference that is none is ignored, as RFC 7240 asks."""

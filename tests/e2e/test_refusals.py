@@ -129,6 +129,14 @@ def test_every_wrong_address_is_a_problem_too(api: Any, method: str, path: str, 
     assert status != 405 or answer.headers["allow"]
 
 
+@pytest.mark.parametrize(
+    ("path", "methods"),
+    [("/v1/jobs/x", "GET, DELETE"), ("/v1/jobs/x/model", "GET, HEAD"), ("/fuse", "POST"), ("/livez", "GET")],
+)
+def test_a_wrong_method_is_answered_with_all_that_the_path_knows(api: Any, path: str, methods: str) -> None:
+    assert api.http.request("OPTIONS", path).headers["allow"] == methods
+
+
 def test_a_declared_length_above_the_limit_is_refused_before_the_body(api: Any) -> None:
     with socket.create_connection(("127.0.0.1", api.port)) as connection:
         connection.sendall(
@@ -296,6 +304,13 @@ def test_the_document_describes_the_form_the_problems_and_every_path(api: Any) -
         document["paths"]
     )
     assert "507" in document["paths"]["/fuse"]["post"]["responses"]
+    for part in ("model", "report"):
+        # Whatever a job failed of is the answer there.
+        asked = document["paths"][f"/v1/jobs/{{job_id}}/{part}"]["get"]
+        assert {"413", "415", "422", "500", "507"} <= set(asked["responses"])
+        wait = next(one for one in asked["parameters"] if one["name"] == "wait")
+        assert (wait["schema"]["type"], wait["schema"]["minimum"]) == ("number", 0)
+        assert "anyOf" not in wait["schema"]
 
 
 def test_those_who_wait_are_answered_when_the_service_stops(serve: Callable[..., Any]) -> None:
