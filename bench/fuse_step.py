@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from app.engine import pipeline
+from app.engine import trees
 from app.engine.fuse.replace import apply
 from app.engine.ir import graph as ir
 from app.engine.ir.graph import Const
@@ -27,8 +27,8 @@ class Pair:
 
 def fuse_step_table(source: Path, dtype: torch.dtype) -> list[tuple[str, float, str]]:
     """(name, median milliseconds, note) of ours, two peers and two floors, on the same weights in one run."""
-    job = pipeline._read(source)
-    plan = pipeline._plan(job, FuseOptions())
+    job = trees.read(source)
+    plan = trees.plan(job, FuseOptions())
     convolutions = [
         node.operation
         for _, fusion in plan.fusions
@@ -63,7 +63,7 @@ def _time(step: Callable[[], object]) -> float:
 
 def _ours(source: Path) -> float:
     """Reading is outside; each run has a tree of its own, as the rewrite edits it. Its weights were touched before."""
-    jobs = [pipeline._read(source) for _ in range(RUNS + 1)]
+    jobs = [trees.read(source) for _ in range(RUNS + 1)]
     for job in jobs:
         for module in job.found.module.walk():
             for _, stored in module.tensors():
@@ -71,7 +71,7 @@ def _ours(source: Path) -> float:
 
     def step() -> None:
         job = jobs.pop()
-        plan = pipeline._plan(job, FuseOptions())
+        plan = trees.plan(job, FuseOptions())
         for _, fusion in plan.fusions:
             apply(fusion, job.found.module)
 

@@ -1,32 +1,15 @@
-"""read -> interpret -> rewrite -> verify -> write -> report: one checkpoint in, one fused checkpoint out."""
+"""read -> interpret -> rewrite -> verify -> write -> report: one model file in, one fused model file out."""
 
 import hashlib
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 
-import torch
-
-from app.engine.formats import read_file, write_file
-from app.engine.forward.families import family_of
-from app.engine.fuse.census import count, first_not_finite, widen
-from app.engine.fuse.replace import Fusion, apply, plan_fusion, withheld
-from app.engine.fuse.survey import survey
-from app.engine.fuse.units import Unit, find_units
-from app.engine.interpret.lockstep import Fused
-from app.engine.ir.checkpoint import find_model, strip, total_bytes
-from app.engine.ir.module import Module
-from app.engine.reporting import equivalence_of, input_of, read_as, report_of
-from app.engine.verify.compare import silent
-from app.engine.verify.equivalence import Figures, failure, measure_original, measure_written
-from app.engine.verify.probes import probe
-from app.engine.verify.written import missing
-from app.engine.work import Dropped, Evidence, Job, Plan
-from app.errors import NotEquivalent, UnsupportedContent
+from app.engine import trees
+from app.engine.steps import Asked, D, E, J, P, Steps
 from app.options import FuseOptions
-from app.report import Equivalence, Inspection, Removed, Report
+from app.report import Inspection, Report
 
 Progress = Callable[[str], None]
 
@@ -42,36 +25,35 @@ def fuse_checkpoint(
     sha256: str | None = None,
     verify: bool = True,
 ) -> Report:
-    """Fuse the checkpoint at `source` and write it to `target`; the report says what was done and proves it.
+    """Fuse the model file at `source` and write it to `target`; the report says what was done and proves it.
 
     `progress` is told each phase: reading, fusing, verifying, writing. `sha256` of the source, if it is known, saves a
     pass over it. `verify=False` is for benchmarks. Raises AppError (see app.errors); NotEquivalent leaves no target.
     """
+    asked = Asked(source, target, filename, options, device, verify)
     clock = _Clock(progress)
+    return _fuse(trees.STEPS, asked, clock, sha256)
+
+
+def _fuse(steps: Steps[J, P, E, D], asked: Asked, clock: "_Clock", sha256: str | None) -> Report:
     with clock.phase("reading"):
-        job = _read(source)
+        job = steps.read(asked.source, asked.options)
     with clock.phase("fusing"):
-        plan = _plan(job, options)
+        plan = steps.plan(job, asked.options)
     with clock.phase("verifying"):
-        proof = _prove(job, plan, device) if verify else None
+        evidence = steps.prove(job, plan, asked.device) if asked.verify else None
     with clock.phase("writing"):
-        dropped = _write(job, plan, options, target)
-        equivalence = _measure(target, plan, proof, options, device) if proof else None
-        digests = (sha256 or _sha256(source), _sha256(target))
-    return report_of(job, plan, dropped, proof, equivalence, clock.seconds, (source, target), digests, filename, device)
+        dropped = steps.write(job, plan, asked.options, asked.target)
+        equivalence = None
+        if evidence is not None:
+            equivalence = steps.measure(job, plan, evidence, asked.options, asked.target, asked.device)
+        digests = (sha256 or _sha256(asked.source), _sha256(asked.target))
+    return steps.report(job, plan, evidence, dropped, equivalence, asked, digests, clock.seconds)
 
 
 def inspect_checkpoint(source: Path, *, filename: str, sha256: str | None = None) -> Inspection:
     """What is in the file, before anything is fused. Raises AppError."""
-    job = _read(source)
-    units = find_units(job.found.module)
-    notes = [] if units.whole else ["the outermost class is not described: its known blocks are fused one by one"]
-    return Inspection(
-        input=input_of(job, source, sha256 or _sha256(source), filename),
-        read_as=read_as(units),
-        globals=job.file.globals,
-        notes=tuple(notes),
-    )
+    return trees.inspect(source, filename, sha256 or _sha256(source))
 
 
 class _Clock:
@@ -87,140 +69,6 @@ class _Clock:
         start = time.perf_counter()
         yield
         self.seconds[name] = round(time.perf_counter() - start, 6)
-
-
-def _read(source: Path) -> Job:
-    file = read_file(source)
-    found = find_model(file.root)
-    return Job(file, found, count(found.module), total_bytes(found.module.node))
-
-
-def _plan(job: Job, options: FuseOptions) -> Plan:
-    root = job.found.module
-    units = find_units(root)
-    wanted = torch.float32 if options.dtype == "float32" else None
-    tree = survey(root)
-    fusions, refused = [], list(units.unknown)
-    for unit in units.units:
-        fusion = plan_fusion(unit.trace, tree, wanted)
-        if options.strict:
-            fusion = _without_assumed(unit, fusion)
-        refused.extend(fusion.cuts)
-        fusions.append((unit, fusion))
-    return Plan(units, tuple(fusions), tuple(refused), _native_dtype(job, wanted))
-
-
-def _without_assumed(unit: Unit, fusion: Fusion) -> Fusion:
-    reason = "how its parts follow one another is usual, but not proved by the file (strict=true)"
-    assumed = [part for part in fusion.replacements if unit.assumes(part.region)]
-    cuts = [cut for part in assumed for cut in withheld(part, "data-flow-assumed", reason)]
-    kept = tuple(part for part in fusion.replacements if part not in assumed)
-    return replace(fusion, replacements=kept, cuts=(*fusion.cuts, *cuts))
-
-
-def _native_dtype(job: Job, wanted: torch.dtype | None) -> torch.dtype:
-    """The dtype in which the loader of this file runs the model."""
-    family = family_of(job.found.module)
-    if family is not None and family.runs_in is not None:
-        named: torch.dtype = getattr(torch, family.runs_in)
-        return named
-    return wanted or job.census.dtype
-
-
-def _prove(job: Job, plan: Plan, device: str) -> Evidence:
-    """Prove every unit; in a wider dtype where the native one can't hold what the original makes of the probe."""
-    for native in dict.fromkeys((plan.native, torch.float32, torch.float64)):
-        evidence = _prove_in(native, plan, device)
-        if all(unit.finite for unit in evidence.units):
-            break
-    if any(silent(unit.proof.outputs) for unit in evidence.units):
-        where = first_not_finite(job.found.module)
-        raise UnsupportedContent(
-            f"the model's outputs are not finite numbers{f', as {where} is not' if where else ''}: "
-            "nothing that fusing changes could be seen in them",
-            remedy="upload a checkpoint whose training did not diverge",
-        )
-    return evidence
-
-
-def _prove_in(native: torch.dtype, plan: Plan, device: str) -> Evidence:
-    units, regions = [], {}
-    for unit, fusion in plan.fusions:
-        inputs = probe(unit.shapes, images=plan.units.whole)
-        baseline = measure_original(unit.trace.graph, _fused(fusion), inputs, native, device)
-        units.append(baseline)
-        found = zip(fusion.replacements, baseline.proof.regions, strict=True)
-        regions.update({id(part): proof for part, proof in found})
-    return Evidence(tuple(units), regions, native)
-
-
-def _fused(fusion: Fusion) -> list[Fused]:
-    return [Fused(part.region, part.weight, part.bias) for part in fusion.replacements]
-
-
-def _write(job: Job, plan: Plan, options: FuseOptions, target: Path) -> Dropped:
-    """Edit the tree (the plan keeps what it needs of the original) and write it."""
-    root = job.found.module
-    stripped = tuple(strip(job.file.root, job.found))
-    for _, fusion in plan.fusions:
-        apply(fusion, root)
-    pruned = tuple(part for unit, _ in plan.fusions for part in _pruned(unit.module))
-    if options.dtype == "float32":
-        widen(root)
-    try:
-        write_file(job.file, job.file.root, target)
-    except BaseException:
-        target.unlink(missing_ok=True)
-        raise
-    return Dropped(stripped, pruned)
-
-
-def _pruned(module: Module) -> list[Removed]:
-    """Take out the layers that inference never reads."""
-    family = family_of(module)
-    parts = family.prune(module) if family is not None and family.prune is not None else ()
-    return [Removed(path=part.path, reason=part.reason, bytes=part.bytes) for part in parts]
-
-
-def _measure(target: Path, plan: Plan, evidence: Evidence, options: FuseOptions, device: str) -> Equivalence:
-    """Read the written file back, run it, and compare. Raises NotEquivalent, and then leaves no file."""
-    try:
-        figures = _figures(find_model(read_file(target).root).module, plan, evidence, device)
-        problem = failure(figures, tuple(evidence.regions.values()), options.max_error)
-        equivalence = equivalence_of(figures, plan, evidence.native, device, problem is None)
-        if problem is not None:
-            raise NotEquivalent(
-                problem,
-                remedy="the model is not returned; pass dtype=float32 if the file's own precision is too coarse, "
-                "or a larger max_error if you set one",
-                equivalence=equivalence.model_dump(mode="json"),  # null where a figure is not finite
-            )
-    except BaseException:
-        target.unlink(missing_ok=True)
-        raise
-    return equivalence
-
-
-def _figures(written: Module, plan: Plan, evidence: Evidence, device: str) -> Figures:
-    figures: Figures | None = None
-    for (unit, fusion), before in zip(plan.fusions, evidence.units, strict=True):
-        if not fusion.replacements and not plan.units.whole:
-            continue
-        after = unit.again(_at(written, unit.module.path)).graph
-        lost = missing(after, _fused(fusion))
-        if lost is not None:
-            raise NotEquivalent(f"the written file does not hold the convolution of {lost.region.nodes[-1].owner}")
-        found = measure_written(before, after, evidence.native, device)
-        figures = found if figures is None else figures.worst(found)
-    return figures or Figures(0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
-
-
-def _at(root: Module, path: str) -> Module:
-    module: Module | None = root
-    for part in path.split(".") if path else ():
-        module = module.child(part) if module else None
-    assert module is not None
-    return module
 
 
 def _sha256(path: Path) -> str:

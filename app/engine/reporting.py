@@ -47,7 +47,7 @@ def equivalence_of(figures: Figures, plan: Plan, native: torch.dtype, device: st
             relative=figures.native,
             absolute=figures.native_absolute,
             noise=figures.native_noise,
-            dtype=_name(native),
+            dtype=dtype_name(native),
         ),
         probe=Probe(shape=tuple(shapes), seed=SEED, device=device),
         passed=passed,
@@ -95,7 +95,7 @@ def report_of(
         read_as=read_as(plan.units),
         notes=_notes(job, plan, replaced_parts),
         timings_seconds={**seconds, "total": round(sum(seconds.values()), 6)},
-        environment=_environment(device),
+        environment=environment_of(device),
     )
 
 
@@ -153,7 +153,7 @@ def _detected(job: Job) -> Detected:
         source=job.found.key,
         model_class=module.class_path,
         classes=facts.get("classes"),
-        dtype=_name(job.census.dtype),
+        dtype=dtype_name(job.census.dtype),
         parameters=job.census.parameters,
         batch_norms=job.census.batch_norms,
         convolutions=job.census.convolutions,
@@ -167,11 +167,11 @@ def read_as(units: Units) -> tuple[ReadAs, ...]:
     return tuple(ReadAs(class_path=path, read_as=name, count=number) for (path, name), number in found)
 
 
-def _environment(device: str) -> Environment:
+def environment_of(device: str) -> Environment:
     return Environment(
         fusebox=version("fusebox"), torch=torch.__version__, python=platform.python_version(), device=device
     )
 
 
-def _name(dtype: torch.dtype) -> str:
+def dtype_name(dtype: torch.dtype) -> str:
     return str(dtype).removeprefix("torch.")

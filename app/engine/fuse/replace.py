@@ -5,44 +5,19 @@ from dataclasses import dataclass
 from math import prod
 
 import torch
-from torch import Tensor
 
-from app.engine.algebra import Geometry, Refusal
+from app.engine.algebra import Refusal
 from app.engine.forward.family import Family
 from app.engine.forward.trace import Trace
-from app.engine.fuse.layers import layer_name, layer_node, layer_refusal
+from app.engine.fuse.layers import layer_node, layer_refusal
 from app.engine.fuse.places import InChain, InSlot, called_modules, places
+from app.engine.fuse.replacement import Replacement, foldable, stored_numbers
 from app.engine.fuse.survey import Survey
 from app.engine.interpret import affine
 from app.engine.interpret.affine import Cut, Region
 from app.engine.ir import graph as ir
 from app.engine.ir.graph import Const, Node
 from app.engine.ir.module import Module, identity_node
-
-
-@dataclass(frozen=True, slots=True)
-class Replacement:
-    """One convolution with its stored weights, in the place of a region."""
-
-    region: Region
-    path: str  # the block, or the layer that becomes the convolution
-    read_as: str
-    weight: Tensor
-    bias: Tensor
-
-    @property
-    def geometry(self) -> Geometry:
-        core = self.region.pending.core
-        assert core is not None
-        return core.plan.geometry
-
-    @property
-    def before(self) -> tuple[str, ...]:
-        return tuple(_operator(node) for node in self.region.nodes)
-
-    @property
-    def after(self) -> str:
-        return layer_name(tuple(self.weight.shape), self.geometry)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,31 +42,12 @@ def plan_fusion(trace: Trace, tree: Survey, dtype: torch.dtype | None) -> Fusion
     for region in _writable(trace, reading.regions, where, called, cuts):
         outcome = _refusal(region, tree) or _materialised(region, called, dtype)
         if isinstance(outcome, Refusal):
-            cuts.update({id(node): Cut(node.owner, outcome.code, outcome.reason) for node in _foldable(region)})
+            cuts.update({id(node): Cut(node.owner, outcome.code, outcome.reason) for node in foldable(region)})
         else:
             replacements.append(outcome)
     kept = _whole_blocks(replacements, called, cuts)
     order = {id(node): number for number, node in enumerate(trace.graph.nodes)}
     return Fusion(trace, tuple(kept), tuple(cut for _, cut in sorted(cuts.items(), key=lambda pair: order[pair[0]])))
-
-
-def withheld(replacement: Replacement, code: str, reason: str) -> Iterator[Cut]:
-    """The reason for each norm, scale and shift that stays if the replacement is not made."""
-    return (Cut(node.owner, code, reason) for node in _foldable(replacement.region))
-
-
-def _operator(node: Node) -> str:
-    operation = node.operation
-    if isinstance(operation, ir.Conv):
-        kernel = "x".join(map(str, operation.weight.shape[2:]))
-        return f"{'ConvTranspose' if operation.transposed else 'Conv'} {kernel}"
-    return type(operation).__name__
-
-
-def _foldable(region: Region) -> Iterator[Node]:
-    kinds = (ir.BatchNorm, ir.Scale, ir.Shift)
-    found = [node for node in region.nodes if isinstance(node.operation, kinds)]
-    yield from found or region.nodes[-1:]
 
 
 def _writable(
@@ -110,9 +66,9 @@ def _writable(
     for region in regions:
         if isinstance(region.place, InSlot) and in_slot[region.place] != len(region.nodes):
             reason = f"only a part of the block's slot {region.place.slot!r} is linear"
-            cuts.update({id(n): Cut(n.owner, "slot-not-whole", reason) for n in _foldable(region)})
+            cuts.update({id(n): Cut(n.owner, "slot-not-whole", reason) for n in foldable(region)})
         elif isinstance(region.place, InChain) and not _layers(region):
-            cuts.update({id(n): Cut(n.owner, "no-convolution", "no layer to hold it") for n in _foldable(region)})
+            cuts.update({id(n): Cut(n.owner, "no-convolution", "no layer to hold it") for n in foldable(region)})
         else:
             yield region
 
@@ -139,28 +95,12 @@ def _refusal(region: Region, tree: Survey) -> Refusal | None:
 def _materialised(
     region: Region, called: Mapping[str, tuple[Module, Family]], dtype: torch.dtype | None
 ) -> Replacement | Refusal:
-    rounded = region.pending.rounded(dtype or _stored_dtype(region))
+    rounded = stored_numbers(region.pending, dtype or _stored_dtype(region))
     if isinstance(rounded, Refusal):
         return rounded
-    coarse = _coarse(rounded.weight)
-    if coarse is not None:
-        return coarse
     place = region.place
     path = place.path if isinstance(place, InSlot) else _layers(region)[-1].owner
     return Replacement(region, path, called[path][1].read_as, rounded.weight, rounded.bias)
-
-
-def _coarse(weight: Tensor) -> Refusal | None:
-    """Below its smallest normal number a dtype counts in steps: a whole layer there has lost its digits."""
-    smallest = torch.finfo(weight.dtype).tiny
-    if weight.numel() == 0:
-        return None
-    lowest, highest = torch.aminmax(weight)
-    largest = float(torch.maximum(highest, -lowest))
-    if largest == 0.0 or largest >= smallest:
-        return None
-    name = str(weight.dtype).removeprefix("torch.")
-    return Refusal("underflow", f"the largest weight is {largest:.4g}, below {smallest:.4g} {name} has few digits left")
 
 
 def _stored_dtype(region: Region) -> torch.dtype:
@@ -193,7 +133,7 @@ def _whole_blocks(
             kept.append(replacement)
             continue
         reason = "the deploy form needs every part of the block to be fused"
-        cuts.update({id(n): Cut(n.owner, "block-not-whole", reason) for n in _foldable(replacement.region)})
+        cuts.update({id(n): Cut(n.owner, "block-not-whole", reason) for n in foldable(replacement.region)})
     return kept
 
 

@@ -140,6 +140,9 @@ def _largest(size: Tensor) -> float:
 def _fused(x: Tensor, numbers: tuple[Tensor, Tensor], geometry: Geometry, region: Region) -> Tensor:
     """The region's convolution; a Linear acts on the region's own channel dimension."""
     weight, bias = numbers
+    if region.pending.core is None:  # a scale and a shift
+        along = [-1 if dim == region.pending.axis else 1 for dim in range(x.ndim)]
+        return x * weight.reshape(along) + bias.reshape(along)
     if weight.ndim == 2:
         axis = region.pending.axis
         return convolve(x.movedim(axis, 1), weight, bias, geometry).movedim(1, axis)

@@ -1,8 +1,9 @@
 """The proof: identity, stored and native error of each unit, each beside the original's own noise, and the verdict."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from math import inf, isfinite
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -23,6 +24,8 @@ RESOLUTION = 1e-11
 # of the float32 in which every dtype up to float32 is summed. Deep models make more noise than this of their own.
 ACCUMULATION = 32 * 2.0**-23
 _PERTURBATIONS = 3
+
+See = Callable[[Sequence[Tensor]], Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,18 +72,29 @@ class Figures:
 
 
 def measure_original(
-    graph: Graph, fused: Sequence[Fused], inputs: Sequence[Tensor], native: torch.dtype, device: str
+    graph: Graph,
+    fused: Sequence[Fused],
+    inputs: Sequence[Tensor],
+    native: torch.dtype,
+    device: str,
+    see: See | None = None,
 ) -> Baseline:
-    """Prove each region of the unit in lockstep, and measure the original's own noise."""
+    """Prove each region of the unit in lockstep, and measure the original's own noise.
+
+    `see` gives the outputs that the loader's runtime computes; by default the numeric reading in the native dtype.
+    """
     proof = prove(graph, fused, inputs, native, device)
-    return Baseline(graph, inputs, proof, relative_error(run(graph, inputs, native, device), proof.outputs))
+    seen = see(inputs) if see else run(graph, inputs, native, device)
+    return Baseline(graph, inputs, proof, relative_error(seen, proof.outputs))
 
 
-def measure_written(before: Baseline, after: Graph, native: torch.dtype, device: str) -> Figures:
-    """The figures of one unit: `after` is the graph of the written file, read back."""
+def measure_written(
+    before: Baseline, after: Graph, native: torch.dtype, device: str, see: See | None = None
+) -> Figures:
+    """The figures of one unit: `after` is the graph of the written file, read back; `see` runs that file."""
     reference = before.proof.outputs
-    seen = run(after, before.inputs, native, device)
-    stored_noise = _stored_noise(before, device)
+    seen = see(before.inputs) if see else run(after, before.inputs, native, device)
+    stored_noise = _stored_noise(before.graph, before.inputs, reference, device)
     return Figures(
         identity=before.proof.identity,
         stored=relative_error(run(after, before.inputs, torch.float64, device), reference),
@@ -91,12 +105,25 @@ def measure_written(before: Baseline, after: Graph, native: torch.dtype, device:
     )
 
 
-def _stored_noise(before: Baseline, device: str) -> float:
+def measure_elsewhere(before: Graph, after: Graph, inputs: Sequence[Tensor], device: str) -> str | None:
+    """Original and written file in float64 on inputs of other sizes: the sentence that says which limit was passed."""
+    reference = run(before, inputs, torch.float64, device)
+    error = relative_error(run(after, inputs, torch.float64, device), reference)
+    noise = _stored_noise(before, inputs, reference, device)
+    if _share(error, noise, RESOLUTION) <= 1:
+        return None
+    sizes = ", ".join("x".join(map(str, tensor.shape)) for tensor in inputs)
+    return (
+        f"stored error {error:.3g} on inputs of {sizes} is above {NOISE_FACTOR:g} times the original's own {noise:.3g}"
+    )
+
+
+def _stored_noise(graph: Graph, inputs: Sequence[Tensor], reference: Any, device: str) -> float:
     """What half-ulp perturbations of the stored weights do to the outputs: the worst of a few seeded ones."""
     errors = []
     for seed in range(_PERTURBATIONS):
-        perturbed = run(before.graph, before.inputs, torch.float64, device, _perturbed(device, seed))
-        errors.append(relative_error(perturbed, before.proof.outputs))
+        perturbed = run(graph, inputs, torch.float64, device, _perturbed(device, seed))
+        errors.append(relative_error(perturbed, reference))
     return max(errors)
 
 
