@@ -318,6 +318,25 @@ def test_a_sequential_is_followed_to_where_the_shapes_stop_to_fit(tmp_path):
     assert error(model, result.loaded, torch.randn(3, 1, 28, 28)) < tolerance(torch.float32)
 
 
+@pytest.mark.parametrize(
+    "head",
+    [
+        [nn.AvgPool2d(4), nn.Flatten(), nn.Linear(4, 4)],
+        [nn.Linear(4, 4), nn.Softmax(dim=2), nn.Linear(4, 4)],
+        [nn.Linear(4, 4), nn.Conv1d(4, 4, 1), nn.ReLU()],
+        [nn.Conv2d(4, 4, 1), nn.LayerNorm((4, 5, 5)), nn.ReLU()],
+        [nn.Conv2d(4, 4, 3, padding=40, padding_mode="reflect"), nn.ReLU()],
+        [nn.Conv1d(4, 4, 80, stride=4), nn.ReLU()],
+    ],
+    ids=["pool and flatten", "attention", "sequence", "fixed size", "reflection", "long kernel"],
+)
+def test_layers_that_do_not_take_the_example_maps_keep_nobody_else_from_being_fused(head, tmp_path):
+    body = nn.Sequential(nn.Conv2d(4, 4, 3), norm(4), nn.ReLU())
+    result = fuse(Unknown(body=body, head=nn.Sequential(*head)).eval(), tmp_path)
+    assert counted(result.loaded, BATCH_NORMS) == 0
+    assert [part.path for part in result.report.replaced] == ["body.0"]
+
+
 def test_a_perceptron_that_starts_with_a_batch_norm_is_followed(tmp_path):
     model = nn.Sequential(norm(5, 1), nn.Linear(5, 8), norm(8, 1), nn.ReLU()).eval()
     result = fuse(model, tmp_path)

@@ -12,9 +12,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from app.engine.forward.sizes import conv_sizes, transposed_sizes
 from app.engine.ir import graph as ir
 from app.engine.ir.graph import Const, Node, Scope, Value
 from app.engine.ir.tensors import StoredTensor
+
+# What convolutions and norms run in, and the algebra widens: not float8, complex or quantized numbers.
+_DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 
 class UnknownFlow(Exception):
@@ -64,16 +68,12 @@ class Vocabulary:
         padding_mode: str = "zeros",
     ) -> Value:
         """Convolution with weight (out, in / groups, *kernel); padding is (begin, end) per dimension."""
-        operation = ir.Conv(weight, bias, tuple(stride), tuple(padding), tuple(dilation), groups, padding_mode)
+        spatial = conv_sizes(x.shape, weight.shape, stride, padding, dilation, padding_mode)
+        if isinstance(spatial, str):
+            raise self._misfit(spatial)
         if x.shape[1] != weight.shape[1] * groups:
             raise self._misfit(f"{x.shape[1]} channels meet a convolution for {weight.shape[1] * groups}")
-        spatial = []
-        for size, kernel, s, (begin, end), d in zip(
-            x.shape[2:], weight.shape[2:], operation.stride, operation.padding, operation.dilation, strict=True
-        ):
-            spatial.append((size + begin + end - d * (kernel - 1) - 1) // s + 1)
-        if min(spatial, default=1) < 1:
-            raise self._misfit(f"maps of {x.shape[2:]} are smaller than the kernel {weight.shape[2:]}")
+        operation = ir.Conv(weight, bias, tuple(stride), tuple(padding), tuple(dilation), groups, padding_mode)
         return self._emit(operation, (x,), (x.shape[0], weight.shape[0], *spatial), x.dtype)
 
     def conv_transposed(
@@ -89,17 +89,14 @@ class Vocabulary:
         groups: int = 1,
     ) -> Value:
         """Transposed convolution with weight (in, out / groups, *kernel)."""
+        spatial = transposed_sizes(x.shape, weight.shape, stride, padding, output_padding, dilation)
+        if isinstance(spatial, str):
+            raise self._misfit(spatial)
+        if x.shape[1] != weight.shape[0]:
+            raise self._misfit(f"{x.shape[1]} channels meet a transposed convolution for {weight.shape[0]}")
         pads = tuple((p, p) for p in padding)
         operation = ir.Conv(
             weight, bias, tuple(stride), pads, tuple(dilation), groups, "zeros", True, tuple(output_padding)
-        )
-        if x.shape[1] != weight.shape[0]:
-            raise self._misfit(f"{x.shape[1]} channels meet a transposed convolution for {weight.shape[0]}")
-        spatial = tuple(
-            (size - 1) * s - 2 * p + d * (kernel - 1) + extra + 1
-            for size, s, p, d, kernel, extra in zip(
-                x.shape[2:], stride, padding, dilation, weight.shape[2:], output_padding, strict=True
-            )
         )
         return self._emit(operation, (x,), (x.shape[0], weight.shape[1] * groups, *spatial), x.dtype)
 
@@ -157,6 +154,8 @@ class Vocabulary:
         count_include_pad: bool = True,
     ) -> Value:
         operation = ir.AvgPool(tuple(kernel), tuple(stride), tuple(padding), ceil_mode, count_include_pad)
+        if len(x.shape) != len(kernel) + 2:
+            raise self._misfit(f"a value of shape {x.shape} meets a pool over {len(kernel)} dimensions")
         pool = (torch.nn.functional.avg_pool1d, torch.nn.functional.avg_pool2d, torch.nn.functional.avg_pool3d)
         arguments = (operation.kernel, operation.stride, operation.padding, ceil_mode, count_include_pad)
         sample = self._tried("avg_pool", pool[len(kernel) - 1], (x, *arguments), {})
@@ -233,8 +232,16 @@ class Vocabulary:
         output = Value(shape, None, dtype)
         node = Node(operation, inputs, output, self.owner, self.scope)
         output.node = node
+        if not isinstance(operation, ir.Apply):
+            self._check_dtypes(node)
         self.nodes.append(node)
         return output
+
+    def _check_dtypes(self, node: Node) -> None:
+        dtypes = [tensor.dtype for const in node.consts() for tensor in const.sources]
+        odd = next((dtype for dtype in dtypes if dtype not in _DTYPES), None)
+        if odd is not None:
+            raise UnknownFlow(self.owner, "dtype-not-described", f"its numbers are stored as {odd}")
 
     def _misfit(self, reason: str) -> UnknownFlow:
         return UnknownFlow(self.owner, "shapes-differ", reason)

@@ -6,11 +6,15 @@ from app.engine.forward.family import Family
 from app.engine.forward.structure import maps
 from app.engine.forward.torch_nn.arguments import batch_norm_fits
 from app.engine.forward.trace import Block, Ops
+from app.engine.forward.vocabulary import UnknownFlow
 from app.engine.ir.graph import Value
 
 
 def batch_norm(block: Block, x: Value, ops: Ops) -> Value:
     """Batch normalisation over dimension 1; without running statistics it depends on the batch."""
+    kind = block.module.class_path.rpartition(".")[2]
+    if len(x.shape) not in _RANKS.get(kind, range(2, 6)):
+        raise UnknownFlow(block.module.path, "shapes-differ", f"a value of shape {x.shape} meets a {kind}")
     mean, var = block.find("running_mean"), block.find("running_var")
     if mean is None or var is None:
         mean = var = None
@@ -29,6 +33,8 @@ def group_norm(block: Block, x: Value, ops: Ops) -> Value:
 
 
 _BATCH_NORMS = ("BatchNorm1d", "BatchNorm2d", "BatchNorm3d", "SyncBatchNorm")
+# How many dimensions the classes take; the others take two or more.
+_RANKS = {"BatchNorm1d": (2, 3), "BatchNorm2d": (4,), "BatchNorm3d": (5,)}
 
 FAMILIES = (
     Family(

@@ -150,3 +150,36 @@ def test_a_sequential_of_layers_without_channels_has_no_example(tmp_path) -> Non
     inert = read(nn.Sequential(nn.ReLU(), nn.MaxPool2d(2)), tmp_path)
 
     assert family_of(inert).example_shapes(inert) is None
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        nn.Conv1d(4, 4, 1),
+        nn.ConvTranspose2d(4, 4, 1),
+        nn.BatchNorm2d(4),
+        nn.BatchNorm3d(4),
+        nn.AvgPool2d(2),
+        nn.AvgPool1d(2),
+        nn.LayerNorm((3, 4)),
+        nn.GroupNorm(2, 8),
+        nn.PReLU(3),
+        nn.Softmax(dim=2),
+    ],
+    ids=lambda layer: type(layer).__name__,
+)
+def test_a_layer_that_does_not_take_the_example_is_named(odd, tmp_path) -> None:
+    with pytest.raises(UnknownFlow) as refused:
+        trace(read(nn.Sequential(nn.ReLU(), odd), tmp_path), [(2, 4)], family_of)
+
+    assert (refused.value.path, refused.value.code) == ("1", "shapes-differ")
+
+
+@pytest.mark.parametrize("dtype", [torch.float8_e4m3fn, torch.float8_e5m2])
+def test_weights_of_a_dtype_that_the_algebra_does_not_widen_are_refused(dtype, tmp_path) -> None:
+    conv = nn.Conv2d(4, 4, 1, bias=False)
+    conv.weight = nn.Parameter(conv.weight.detach().to(dtype), requires_grad=False)
+    with pytest.raises(UnknownFlow) as refused:
+        trace(read(conv, tmp_path), [_MAP], family_of)
+
+    assert refused.value.code == "dtype-not-described"
