@@ -48,10 +48,16 @@ def _class_name(dims: int, geometry: Geometry) -> str:
     return f"ConvTranspose{dims}d" if geometry.transposed else f"Conv{dims}d"
 
 
-def layer_node(weight: Tensor, bias: Tensor, geometry: Geometry, template: Module | None, training: bool) -> Object:
-    """A new layer that holds these weights, not copies; what a template has and fusing does not touch is kept."""
+def layer_node(
+    weight: Tensor, bias: Tensor, geometry: Geometry, template: Module | None, training: bool, location: str = "cpu"
+) -> Object:
+    """A new layer that holds these weights, not copies; what a template has and fusing does not touch is kept.
+
+    `location` is the device that torch.load puts them on.
+    """
     kernel = tuple(weight.shape[2:])
-    parameters = {"weight": parameter(weight, owned=True), "bias": parameter(bias, owned=True)}
+    held = {"weight": weight, "bias": bias}
+    parameters: dict[str, Any] = {name: parameter(part, location=location, owned=True) for name, part in held.items()}
     if not kernel:
         attributes: dict[str, Any] = {"in_features": weight.shape[1], "out_features": weight.shape[0]}
         return _node(("torch.nn.modules.linear", "Linear"), attributes, parameters, template, training)

@@ -18,6 +18,7 @@ from app.engine.interpret.affine import Cut, Region
 from app.engine.ir import graph as ir
 from app.engine.ir.graph import Const, Node
 from app.engine.ir.module import Module, identity_node
+from app.engine.ir.node import Object
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,15 +101,25 @@ def _materialised(
         return rounded
     place = region.place
     path = place.path if isinstance(place, InSlot) else _layers(region)[-1].owner
-    return Replacement(region, path, called[path][1].read_as, rounded.weight, rounded.bias)
+    return Replacement(region, path, called[path][1].read_as, rounded.weight, rounded.bias, _location(region))
 
 
 def _stored_dtype(region: Region) -> torch.dtype:
     """The dtype of the last convolution, or else of the last constant; float32 for a region without any."""
-    weights = [_weight(node) for node in _layers(region)]
-    consts = weights or [const for node in region.nodes for const in node.consts()]
-    dtypes = [const.stored_dtype for const in consts if const.stored_dtype.is_floating_point]
+    dtypes = [const.stored_dtype for const in _held(region) if const.stored_dtype.is_floating_point]
     return dtypes[-1] if dtypes else torch.float32
+
+
+def _location(region: Region) -> str:
+    """Where the last convolution is loaded to, or else the last constant."""
+    tensors = [tensor for const in _held(region) for tensor in const.sources]
+    return tensors[-1].storage.location if tensors else "cpu"
+
+
+def _held(region: Region) -> list[Const]:
+    """The weights of a region's convolutions, or else all its constants."""
+    weights = [_weight(node) for node in _layers(region)]
+    return weights or [const for node in region.nodes for const in node.consts()]
 
 
 def _weight(node: Node) -> Const:
@@ -146,7 +157,7 @@ def apply(fusion: Fusion, root: Module) -> None:
         if isinstance(place, InSlot):
             module = called[place.path][0]
             template = _template(called, replacement)
-            node = layer_node(replacement.weight, replacement.bias, replacement.geometry, template, _training(module))
+            node = _node(replacement, template, _training(module))
             by_block.setdefault(place.path, {})[place.slot] = node
         else:
             _write_chain(replacement, root, called)
@@ -154,6 +165,11 @@ def apply(fusion: Fusion, root: Module) -> None:
         module, family = called[path]
         assert family.deploy is not None
         family.deploy.write(module, nodes)
+
+
+def _node(replacement: Replacement, template: Module | None, training: bool) -> Object:
+    held = replacement.weight, replacement.bias
+    return layer_node(*held, replacement.geometry, template, training, replacement.location)
 
 
 def _training(module: Module) -> bool:
@@ -174,7 +190,7 @@ def _write_chain(replacement: Replacement, root: Module, called: Mapping[str, tu
     for path in dict.fromkeys(node.owner for node in replacement.region.nodes):
         module = called[path][0]
         if path == replacement.path:
-            node = layer_node(replacement.weight, replacement.bias, replacement.geometry, module, _training(module))
+            node = _node(replacement, module, _training(module))
         else:
             node = identity_node(_training(module))
         _put(root, path, node)

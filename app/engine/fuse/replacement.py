@@ -23,6 +23,7 @@ class Replacement:
     read_as: str
     weight: Tensor
     bias: Tensor
+    location: str = "cpu"  # the device that torch.load puts the original's weights on
 
     @property
     def geometry(self) -> Geometry:

@@ -6,6 +6,10 @@ import pytest
 import torch
 from torch import nn
 
+from app.engine.formats import read_file, write_file
+from app.engine.ir.checkpoint import storages
+from app.engine.pipeline import fuse_checkpoint
+from app.options import FuseOptions
 from tests.engine.nets import classes, counted, error, fuse, fuse_file, norm, pair, tolerance, trained
 
 X1, X2, X3 = torch.randn(2, 4, 19), torch.randn(2, 4, 13, 17), torch.randn(2, 4, 7, 6, 5)
@@ -56,6 +60,18 @@ def test_the_fused_layer_keeps_what_folding_does_not_touch(tmp_path):
     assert fused.weight.stride() == conv.weight.stride()
     assert not fused.weight.requires_grad
     assert fused.extra_repr() == conv.extra_repr()
+
+
+def test_the_fused_layer_is_loaded_to_the_device_of_the_original(tmp_path):
+    model = nn.Sequential(pair(nn.Conv2d(4, 6, 3)), pair(nn.ConvTranspose2d(6, 6, 2)))
+    torch.save(model, tmp_path / "saved.pt")
+    file = read_file(tmp_path / "saved.pt")
+    for storage in storages(file.root):
+        storage.location = "cuda:1"
+    write_file(file, file.root, tmp_path / "source.pt")
+    fuse_checkpoint(tmp_path / "source.pt", tmp_path / "target.pt", FuseOptions(), filename="source.pt")
+    written = read_file(tmp_path / "target.pt").root
+    assert {storage.location for storage in storages(written)} == {"cuda:1"}
 
 
 @pytest.mark.parametrize("options", [{"affine": False}, {"eps": 0.1}, {"momentum": None}])
