@@ -149,7 +149,8 @@ def _jitter(source: StoredTensor, seed: int, numbers: dict[tuple[int, int], int]
     generator = torch.Generator().manual_seed(1_000_003 * seed + number)
     noise = torch.rand(stored.shape, generator=generator, dtype=torch.float32).mul_(2).sub_(1).to(torch.float64)
     limits, exact = torch.finfo(stored.dtype), stored.to(torch.float64)
-    return noise.mul_(exact.abs().clamp_min(limits.tiny)).mul_(limits.eps / 2).add_(exact)
+    noise.mul_(exact.abs().clamp_min(limits.tiny)).mul_(limits.eps / 2).add_(exact)
+    return torch.where(exact.isfinite(), noise, exact)  # an infinite variance, which training in fp16 leaves, is exact
 
 
 def _stored_share(figures: Figures) -> float:

@@ -106,6 +106,15 @@ def test_a_zero_or_denormal_variance_keeps_its_eps(variance, tmp_path):
     assert error(model, result.loaded, X2) < tolerance(torch.float32, 8)
 
 
+def test_a_variance_that_overflowed_to_infinity_silences_its_channel_and_no_more(tmp_path):
+    model = pair(nn.Conv2d(4, 6, 3)).half()
+    model[1].running_var[2] = 1e6
+    assert model[1].running_var.isinf().any()
+    result = fuse(model, tmp_path)
+    assert counted(result.loaded, [nn.BatchNorm2d]) == 0
+    assert error(model, result.loaded, X2) < tolerance(torch.float16)
+
+
 def test_a_batch_norm_before_an_unpadded_convolution_is_folded(tmp_path):
     model = nn.Sequential(norm(4), nn.Conv2d(4, 6, 3, stride=2, groups=2)).eval()
     result = fuse(model, tmp_path)
