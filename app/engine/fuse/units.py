@@ -14,6 +14,8 @@ from app.engine.ir.module import Module
 
 _SEQUENTIAL = "torch.nn.modules.container.Sequential"
 _NORMS = ("BatchNorm1d", "BatchNorm2d", "BatchNorm3d", "SyncBatchNorm")
+_INSTANCE_NORMS = ("InstanceNorm1d", "InstanceNorm2d", "InstanceNorm3d")
+_OF_THE_INPUT = ("LayerNorm", "GroupNorm", "RMSNorm")
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,16 +176,23 @@ class _Again:
 
 
 def _uncovered(root: Module, units: tuple[Unit, ...], reason: str) -> Iterator[Cut]:
-    """Every batch norm that no output of a unit depends on; `reason` says why the model is not followed as a whole."""
+    """Every norm that is not read, or can't be folded whatever surrounds it.
+
+    `reason` says why the model is not followed as a whole.
+    """
     read = {node.owner for unit in units for node in unit.trace.graph.nodes}
     called = {id(module.node): module.path in read for unit in units for module, _ in unit.trace.calls}
     seen: set[int] = set()
     for module in root.walk():
-        name = module.class_path.rpartition(".")[2]
-        if name not in _NORMS or id(module.node) in seen or called.get(id(module.node)):
+        name = module.class_path.rpartition(".")[2].removeprefix("Lazy")
+        if id(module.node) in seen or name not in (*_NORMS, *_INSTANCE_NORMS, *_OF_THE_INPUT):
             continue
         seen.add(id(module.node))
-        if reason and id(module.node) not in called:
+        if name in _OF_THE_INPUT or (name in _INSTANCE_NORMS and not module.attribute("track_running_stats", False)):
+            yield Cut(module.path, "norm-of-the-input", f"{name} keeps no statistics: its scale depends on the input")
+        elif called.get(id(module.node)):
+            continue
+        elif reason and id(module.node) not in called:
             yield Cut(module.path, "data-flow-not-proven", f"what it normalises is not proven by the file ({reason})")
         else:
             yield Cut(module.path, "not-read", "no output of the model depends on it in inference")

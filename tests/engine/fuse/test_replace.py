@@ -90,6 +90,34 @@ def test_a_sync_batch_norm_is_folded(tmp_path):
     assert error(plain, result.loaded, X2) < tolerance(torch.float32)
 
 
+def test_an_instance_norm_of_stored_statistics_is_folded(tmp_path):
+    model = nn.Sequential(nn.Conv2d(4, 6, 3), nn.InstanceNorm2d(6, affine=True, track_running_stats=True)).eval()
+    model[1].running_mean.normal_()
+    model[1].running_var.uniform_(0.5, 2)
+    result = fuse(model, tmp_path)
+    assert classes(result.loaded) == ["Conv2d", "Identity"]
+    assert error(model, result.loaded, X2) < tolerance(torch.float32)
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [nn.InstanceNorm2d(6), nn.GroupNorm(2, 6), nn.LayerNorm(6), nn.RMSNorm(6)],
+    ids=lambda kind: type(kind).__name__,
+)
+def test_a_norm_of_its_input_stays_with_its_reason(kind, tmp_path):
+    model = nn.Sequential(nn.Conv2d(4, 6, 3), kind, nn.ReLU(), pair(nn.Conv2d(6, 6, 3))).eval()
+    result = fuse(model, tmp_path)
+    assert result.codes == {"1": "norm-of-the-input"}
+    assert counted(result.loaded, [nn.BatchNorm2d]) == 0
+
+
+def test_a_lazy_batch_norm_that_has_seen_nothing_stays_with_its_reason(tmp_path):
+    model = nn.Sequential(nn.LazyConv2d(6, 3), nn.LazyBatchNorm2d(), nn.ReLU(), pair(nn.Conv2d(6, 6, 3)))
+    result = fuse(model, tmp_path)
+    assert result.codes == {"1": "data-flow-not-proven"}
+    assert result.report.summary.layers_replaced == 1
+
+
 def test_a_batch_norm_without_running_statistics_stays_with_its_reason(tmp_path):
     model = pair(nn.Conv2d(4, 6, 3), track_running_stats=False)
     result = fuse(model, tmp_path)

@@ -21,6 +21,19 @@ def batch_norm(block: Block, x: Value, ops: Ops) -> Value:
     return ops.batch_norm(x, mean, var, block.find("weight"), block.find("bias"), block.eps)
 
 
+def instance_norm(block: Block, x: Value, ops: Ops) -> Value:
+    """Of stored statistics it is a batch norm; else it normalises each map of the input by itself."""
+    if len(x.shape) != int(block.module.class_path[-2]) + 2:  # without a batch, channels come first
+        raise UnknownFlow(block.module.path, "shapes-differ", f"a value of shape {x.shape} meets an InstanceNorm")
+    affine = block.find("weight"), block.find("bias")
+    if not block.track_running_stats:
+        return ops.apply("instance_norm", F.instance_norm, x, None, None, *affine, eps=block.eps)
+    mean, var = block.find("running_mean"), block.find("running_var")
+    if mean is None or var is None:
+        raise UnknownFlow(block.module.path, "structure-differs", "it keeps no statistics, and is told to use them")
+    return ops.batch_norm(x, mean, var, *affine, block.eps)
+
+
 def layer_norm(block: Block, x: Value, ops: Ops) -> Value:
     shape = tuple(block.normalized_shape)
     return ops.apply("layer_norm", F.layer_norm, x, shape, block.find("weight"), block.find("bias"), block.eps)
@@ -43,6 +56,14 @@ FAMILIES = (
         batch_norm,
         fits=batch_norm_fits,
         defaults={"eps": 1e-5},
+        example_shapes=maps(),
+        leaf=True,
+    ),
+    Family(
+        "torch.nn InstanceNorm",
+        tuple(f"torch.nn.modules.instancenorm.InstanceNorm{dims}d" for dims in (1, 2, 3)),
+        instance_norm,
+        defaults={"eps": 1e-5, "track_running_stats": False},
         example_shapes=maps(),
         leaf=True,
     ),
