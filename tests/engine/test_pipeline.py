@@ -326,15 +326,23 @@ def test_a_sequential_is_followed_to_where_the_shapes_stop_to_fit(tmp_path):
         [nn.Linear(4, 4), nn.Conv1d(4, 4, 1), nn.ReLU()],
         [nn.Conv2d(4, 4, 1), nn.LayerNorm((4, 5, 5)), nn.ReLU()],
         [nn.Conv2d(4, 4, 3, padding=40, padding_mode="reflect"), nn.ReLU()],
-        [nn.Conv1d(4, 4, 80, stride=4), nn.ReLU()],
+        [nn.ReLU(), nn.AvgPool1d(80), nn.Conv1d(4, 4, 1)],
     ],
-    ids=["pool and flatten", "attention", "sequence", "fixed size", "reflection", "long kernel"],
+    ids=["pool and flatten", "attention", "sequence", "fixed size", "reflection", "long pool"],
 )
 def test_layers_that_do_not_take_the_example_maps_keep_nobody_else_from_being_fused(head, tmp_path):
     body = nn.Sequential(nn.Conv2d(4, 4, 3), norm(4), nn.ReLU())
     result = fuse(Unknown(body=body, head=nn.Sequential(*head)).eval(), tmp_path)
     assert counted(result.loaded, BATCH_NORMS) == 0
     assert [part.path for part in result.report.replaced] == ["body.0"]
+
+
+def test_a_net_for_sound_with_long_kernels_is_fused(tmp_path):
+    first = [nn.Conv1d(1, 4, 80, stride=4), norm(4, 1), nn.ReLU(), nn.MaxPool1d(4)]
+    model = nn.Sequential(*first, nn.Conv1d(4, 6, 9, dilation=16), norm(6, 1), nn.ReLU()).eval()
+    result = fuse(model, tmp_path)
+    assert counted(result.loaded, BATCH_NORMS) == 0
+    assert error(model, result.loaded, torch.randn(1, 1, 4000)) < tolerance(torch.float32)
 
 
 def test_a_perceptron_that_starts_with_a_batch_norm_is_followed(tmp_path):

@@ -1,6 +1,7 @@
 """What a family asks of an inert module: has it these children, what shapes does it take."""
 
 from collections.abc import Callable
+from math import prod
 
 from app.engine.forward.family import Shapes
 from app.engine.ir.module import Module
@@ -9,6 +10,8 @@ _BATCH = 2
 _WIDEST = 1 << 18  # channels or features of one input
 # Odd and not square, and large enough for five halvings.
 _MAPS: dict[int, tuple[int, ...]] = {0: (), 1: (67,), 2: (37, 33), 3: (11, 9, 7)}
+_LARGEST = 1 << 14  # positions; a kernel that needs a larger map is not tried
+_CONVOLUTIONS = tuple(f"torch.nn.modules.conv.Conv{dims}d" for dims in (1, 2, 3))
 _DIMENSIONS = {"1d": 1, "2d": 2, "3d": 3}
 
 
@@ -49,6 +52,26 @@ def input_channels(module: Module) -> tuple[int, int] | None:
     return None
 
 
+def _sizes(module: Module, dims: int) -> tuple[int, ...]:
+    """The usual sizes; where the first convolution spans more than that (audio), a little more than its span."""
+    first = next((part for part in module.walk() if part.class_path in _CONVOLUTIONS), None)
+    spans = _spans(first) if first is not None else ()
+    if len(spans) != dims:
+        return _MAPS[dims]
+    sizes = tuple(size if span <= size else span + size // 4 for size, span in zip(_MAPS[dims], spans, strict=True))
+    return sizes if prod(sizes) <= _LARGEST else _MAPS[dims]
+
+
+def _spans(convolution: Module) -> tuple[int, ...]:
+    """From the first tap to the last one, for each dimension; none where the layer does not say it."""
+    weight, dilation = convolution.tensor("weight"), convolution.attribute("dilation", 1)
+    kernel = weight.shape[2:] if weight is not None else ()
+    steps = dilation if isinstance(dilation, tuple) else (dilation,) * len(kernel)
+    if len(steps) != len(kernel) or not all(isinstance(step, int) for step in steps):
+        return ()
+    return tuple(step * (size - 1) + 1 for step, size in zip(steps, kernel, strict=True))
+
+
 def maps(multiple: int = 1, divide: int = 1) -> Callable[[Module], Shapes | None]:
     """Example shapes of a block with one input: batch 2, real width, sizes a multiple of `multiple`.
 
@@ -60,6 +83,7 @@ def maps(multiple: int = 1, divide: int = 1) -> Callable[[Module], Shapes | None
         if taken is None or taken[0] % divide:
             return None
         channels, dims = taken
-        return ((_BATCH, channels // divide, *(-(-size // multiple) * multiple for size in _MAPS[dims])),)
+        sizes = (-(-size // multiple) * multiple for size in _sizes(module, dims))
+        return ((_BATCH, channels // divide, *sizes),)
 
     return shapes

@@ -141,6 +141,9 @@ def test_an_old_layer_that_lacks_later_attributes_is_read_with_their_defaults(tm
         (nn.Sequential(nn.Conv2d(6, 3, 1, groups=3)), (2, 6, 37, 33)),
         (nn.Sequential(nn.BatchNorm3d(5), nn.Conv3d(5, 3, 1)), (2, 5, 11, 9, 7)),
         (nn.Sequential(nn.Linear(5, 3), nn.BatchNorm1d(3)), (2, 5)),
+        (nn.Sequential(nn.Conv1d(1, 3, 80, stride=4)), (2, 1, 96)),
+        (nn.Sequential(nn.Conv2d(1, 3, (1, 41), dilation=(9, 2))), (2, 1, 37, 89)),
+        (nn.Sequential(nn.Conv2d(1, 3, 2, dilation=1000)), (2, 1, 37, 33)),
     ],
 )
 def test_a_sequential_is_tried_with_what_its_first_layer_takes(module, shape, tmp_path) -> None:
