@@ -30,6 +30,7 @@ _HOOK_TABLES = (
     "_load_state_dict_post_hooks",
 )
 _FORWARD_HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+_CALLED_BY_FORWARD = ("_call_impl", "_wrapped_call_impl", "_conv_forward", "_output_padding")
 INTERNAL = frozenset({"_parameters", "_buffers", "_modules", "training", "_non_persistent_buffers_set", *_HOOK_TABLES})
 
 
@@ -161,7 +162,12 @@ class Module:
 
     @property
     def forward_override(self) -> str | None:
-        """The method that the instance attribute `forward` is bound to (`fuseforward`), `?` for anything else."""
+        """The method that the instance attribute `forward` is bound to (`fuseforward`), `?` for anything else.
+
+        `?` too where another method is shadowed that torch.nn's own forward calls.
+        """
+        if any(name in self.state for name in _CALLED_BY_FORWARD):
+            return "?"
         if "forward" not in self.state:
             return None
         node = self.state["forward"]

@@ -62,6 +62,13 @@ def test_an_instance_attribute_that_shadows_forward_is_refused(name) -> None:
     assert _code(module, *family_of(module).example_shapes(module)) == "forward-replaced"
 
 
+def test_an_instance_attribute_that_shadows_what_forward_calls_is_refused(tmp_path) -> None:
+    module = read(nn.Conv2d(16, 4, 1), tmp_path)
+    module.state["_conv_forward"] = "anything"
+
+    assert _code(module) == "forward-replaced"
+
+
 def test_a_class_of_known_name_and_other_structure_is_not_known() -> None:
     module = model_at(block("Conv_g"))
     module.table("_modules")["attention"] = module.table("_modules")["act"]

@@ -74,6 +74,23 @@ def test_the_fused_layer_is_loaded_to_the_device_of_the_original(tmp_path):
     assert {storage.location for storage in storages(written)} == {"cuda:1"}
 
 
+def test_a_padding_that_was_changed_later_counts_only_where_torch_reads_it(tmp_path):
+    for mode in ("zeros", "reflect", "circular"):
+        model = pair(nn.Conv2d(4, 6, (3, 5), padding=(1, 2), padding_mode=mode))
+        model[0].padding = (3, 0)
+        result = fuse(model, tmp_path)
+        assert classes(result.loaded) == ["Conv2d", "Identity", "SiLU"]
+        assert error(model, result.loaded, X2) < tolerance(torch.float32)
+
+
+def test_a_convolution_whose_inner_forward_was_replaced_is_left(tmp_path):
+    model = pair(nn.Conv2d(4, 6, 3))
+    model[0]._conv_forward = model[0]._conv_forward
+    result = fuse(model, tmp_path)
+    assert classes(result.loaded) == classes(model)
+    assert result.codes.keys() == {"1"}
+
+
 @pytest.mark.parametrize("options", [{"affine": False}, {"eps": 0.1}, {"momentum": None}])
 def test_batch_norms_of_other_settings_are_folded(options, tmp_path):
     model = pair(nn.Conv2d(4, 6, 3), **options)

@@ -50,7 +50,13 @@ def _spread(value: Any, dims: int) -> tuple[int, ...]:
 
 
 def _padding(block: Block, kernel: tuple[int, ...], dilation: tuple[int, ...]) -> tuple[tuple[int, int], ...]:
-    """(begin, end) per dimension; "same" puts the odd one at the end, as torch does."""
+    """(begin, end) per dimension; "same" puts the odd one at the end, as torch does.
+
+    In another mode than zeros torch pads by what its constructor has worked out, whatever `padding` says since.
+    """
+    sides = block.find("_reversed_padding_repeated_twice")
+    if block.padding_mode != "zeros" and isinstance(sides, (list, tuple)):
+        return tuple(zip(sides[::2], sides[1::2], strict=False))[::-1]
     padding = block.padding
     if padding == "valid":
         return ((0, 0),) * len(kernel)
