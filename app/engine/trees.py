@@ -27,6 +27,9 @@ from app.errors import NotEquivalent, UnsupportedContent
 from app.options import FuseOptions
 from app.report import Equivalence, Inspection, Removed, Report
 
+# The dtypes that models run in; most of a model may be stored in another, and unpacked by its own code.
+_RUN_IN = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+
 
 def read(source: Path, options: FuseOptions | None = None) -> Job:
     """The model in the file, and what it counts before anything changes."""
@@ -64,13 +67,22 @@ def _native_dtype(job: Job, wanted: torch.dtype | None) -> torch.dtype:
     if family is not None and family.runs_in is not None:
         named: torch.dtype = getattr(torch, family.runs_in)
         return named
-    return wanted or job.census.dtype
+    stored = job.census.dtype
+    return wanted or (stored if stored in _RUN_IN else torch.float32)
 
 
 def prove(job: Job, plan: Plan, device: str) -> Evidence:
-    """Prove every unit; in a wider dtype where the native one can't hold what the original makes of the probe."""
+    """Prove every unit; in a wider dtype where the native one can't hold what the original makes of the probe.
+
+    So too where torch has no kernel for an operator in that dtype on this device.
+    """
     for native in dict.fromkeys((plan.native, torch.float32, torch.float64)):
-        evidence = _prove_in(native, plan, device)
+        try:
+            evidence = _prove_in(native, plan, device)
+        except NotImplementedError:
+            if native.itemsize >= torch.float32.itemsize:
+                raise
+            continue
         if all(unit.finite for unit in evidence.units):
             break
     if any(silent(unit.proof.outputs) for unit in evidence.units):

@@ -405,6 +405,23 @@ def test_a_model_whose_outputs_are_not_finite_is_refused_with_the_parameter(tmp_
     assert not (tmp_path / "target.pt").exists()
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_an_operator_without_a_kernel_in_half_precision_is_judged_in_float32(dtype, tmp_path):
+    model = nn.Sequential(nn.Conv3d(4, 4, 3), norm(4, 3), nn.ReLU(), nn.AvgPool3d(2)).to(dtype).eval()
+    result = fuse(model, tmp_path)
+    assert result.report.equivalence.native.dtype in (str(dtype)[len("torch.") :], "float32")
+    assert result.report.summary.layers_replaced == 1
+
+
+@pytest.mark.parametrize("dtype", [torch.float8_e4m3fn, torch.int8, torch.complex64])
+def test_blocks_beside_many_weights_of_an_odd_dtype_are_judged_in_float32(dtype, tmp_path):
+    packed = nn.Linear(64, 64)
+    packed.weight = nn.Parameter(packed.weight.detach().to(dtype), requires_grad=False)
+    result = fuse(Unknown(packed=packed, block=small()).eval(), tmp_path)
+    assert result.report.equivalence.native.dtype == "float32"
+    assert counted(result.loaded, BATCH_NORMS) == 0
+
+
 def test_what_fp16_can_not_run_is_judged_in_float32(tmp_path):
     model = small()
     model[0][1].weight.data.mul_(1e4)

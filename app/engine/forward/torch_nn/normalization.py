@@ -63,6 +63,7 @@ FAMILIES = (
         "torch.nn InstanceNorm",
         tuple(f"torch.nn.modules.instancenorm.InstanceNorm{dims}d" for dims in (1, 2, 3)),
         instance_norm,
+        fits=batch_norm_fits,
         defaults={"eps": 1e-5, "track_running_stats": False},
         example_shapes=maps(),
         leaf=True,
