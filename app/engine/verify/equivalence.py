@@ -162,7 +162,9 @@ def _native_share(figures: Figures) -> float:
 
 
 def _share(error: float, noise: float, least: float) -> float:
-    """How much of its limit an error takes up; NaN and an infinite noise take more than all of it."""
+    """How much of its limit an error takes up; NaN and an infinite noise take more than all of it, no error nothing."""
+    if error == 0:
+        return 0.0
     return error / max(NOISE_FACTOR * noise, least) if isfinite(noise) and error == error else inf
 
 

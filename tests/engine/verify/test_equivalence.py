@@ -130,6 +130,12 @@ def test_any_region_above_its_limit_or_without_a_number_fails(region):
     assert failure(GOOD, [RegionProof(0, 0, 0), RegionProof(*region)], None) is not None
 
 
+def test_no_error_at_all_passes_whatever_the_noise():
+    """A norm without eps over a channel without variance makes infinite noise, also where nothing is replaced."""
+    still = replace(GOOD, stored=0.0, stored_noise=inf, native=0.0, native_noise=nan)
+    assert failure(still, (), None) is None
+
+
 def test_the_callers_limit_only_tightens():
     assert failure(GOOD, [], 1e-5) is not None
     assert failure(replace(GOOD, native=1e-3), [], 1.0) is not None
