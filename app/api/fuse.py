@@ -31,10 +31,18 @@ _WAITED: dict[int | str, dict[str, Any]] = {
 
 def _form() -> dict[str, object]:
     """The form for OpenAPI: the options' own schema and the file."""
-    options = FuseOptions.model_json_schema()["properties"]
+    options = {name: _field(schema) for name, schema in FuseOptions.model_json_schema()["properties"].items()}
     file = {"type": "string", "format": "binary", "description": "The checkpoint, as training wrote it."}
     schema = {"type": "object", "required": ["model"], "properties": {"model": file, **options}}
     return {"requestBody": {"required": True, "content": {"multipart/form-data": {"schema": schema}}}}
+
+
+def _field(schema: dict[str, Any]) -> dict[str, Any]:
+    """A form has no null: what may be None is a field that may be left out."""
+    given = [one for one in schema.get("anyOf", []) if one != {"type": "null"}]
+    if len(given) != 1:
+        return schema
+    return {**given[0], **{name: value for name, value in schema.items() if name not in ("anyOf", "default")}}
 
 
 @router.post(

@@ -298,6 +298,7 @@ def test_the_document_describes_the_form_the_problems_and_every_path(api: Any) -
 
     form = document["paths"]["/fuse"]["post"]["requestBody"]["content"]["multipart/form-data"]["schema"]
     assert set(form["properties"]) == {"model", "max_error", "dtype", "strict"}
+    assert form["properties"]["max_error"]["type"] == "number"  # and not null, which a form does not have
     assert "ProblemDocument" in document["components"]["schemas"]
     assert "Report" in document["components"]["schemas"]
     assert {"/fuse", "/v1/jobs/{job_id}", "/v1/jobs/{job_id}/model", "/v1/jobs/{job_id}/report"} <= set(
