@@ -1,5 +1,7 @@
 """What the API says about a job: the row as callers see it, with links and the next command."""
 
+import re
+import shlex
 from datetime import UTC, datetime
 from typing import Any
 
@@ -118,11 +120,14 @@ def _next_command(job: Job, base_url: str) -> str:
         case "succeeded":
             return f"curl --fail-with-body -OJ '{base_url}{job_path(job.id, '/model')}'"
         case _:
-            return f"curl --fail-with-body -OJ -F model=@{_shell_quoted(job.input.filename)} '{base_url}/fuse?wait=120'"
+            return f"curl --fail-with-body -OJ -F {_form_file(job.input.filename)} '{base_url}/fuse?wait=120'"
 
 
-def _shell_quoted(filename: str) -> str:
-    return "'" + filename.replace("'", "'\\''") + "'"
+def _form_file(filename: str) -> str:
+    """The argument of curl's -F, in which ; and , would end a name without quotes of its own, quoted for the shell."""
+    if re.search(r'[;,"\\]', filename):
+        filename = '"' + re.sub(r'(["\\])', r"\\\1", filename) + '"'
+    return shlex.quote(f"model=@{filename}")
 
 
 def _time(seconds: float) -> datetime:

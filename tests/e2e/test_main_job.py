@@ -170,6 +170,20 @@ def test_a_file_that_is_no_checkpoint_is_refused_by_name_and_with_a_remedy(serve
         assert server.http.get(f"{problem['instance']}/{part}").json() == problem
 
 
+@pytest.mark.parametrize("name", ["plain.pt", "it's; $(here), a b.pt", "-größe.pt"])
+def test_the_next_command_of_a_failed_job_sends_that_file_again(server: Any, tmp_path: Path, name: str) -> None:
+    file = tmp_path / name
+    file.write_bytes(b"These are notes, not weights.")
+    job = server.job(server.upload(file), wait=20)
+
+    subprocess.run(["bash", "-c", job["next"]], cwd=tmp_path, check=False, capture_output=True)
+
+    (answer,) = (path for path in tmp_path.iterdir() if path != file)
+    again = server.http.get(httpx.Response(200, content=answer.read_bytes()).json()["instance"]).json()
+    assert again["id"] != job["id"]
+    assert again["input"] == job["input"]
+
+
 def test_the_service_prints_no_secret_and_no_advertisement(server: Any, finished: httpx.Response) -> None:
     log = server.log.read_text()
 
