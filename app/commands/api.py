@@ -1,5 +1,7 @@
 """`fusebox api`: the API under uvicorn."""
 
+import asyncio
+import socket
 from types import FrameType
 
 import uvicorn
@@ -8,8 +10,9 @@ from app.api.deps import Service
 from app.api.main import build_api, open_service
 from app.settings import Settings, make_data_dir
 
-# A download that is still going on when the service stops is cut off after this time.
+# A transfer that is still going on when the service stops is cut off after this time.
 _GRACE_SECONDS = 5
+_CLEAN_UP_SECONDS = 2
 
 
 class _Server(uvicorn.Server):
@@ -22,6 +25,12 @@ class _Server(uvicorn.Server):
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         self._service.stopping.set()
         super().handle_exit(sig, frame)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().shutdown(sockets)
+        # It has cut off what took too long and would end the process at once: uploads remove what they stored.
+        if self.server_state.tasks:
+            await asyncio.wait(self.server_state.tasks, timeout=_CLEAN_UP_SECONDS)
 
 
 def run_api(settings: Settings) -> None:

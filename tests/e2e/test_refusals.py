@@ -324,3 +324,17 @@ def test_those_who_wait_are_answered_when_the_service_stops(serve: Callable[...,
         assert api.stop() in (0, -signal.SIGTERM)  # uvicorn ends by the signal that it was sent
         connection.settimeout(5)
         assert connection.recv(65536).startswith(b"HTTP/1.1 200")
+
+
+def test_an_upload_that_the_stopping_service_cuts_off_leaves_nothing_behind(serve: Callable[..., Any]) -> None:
+    api = serve("api")
+    with socket.create_connection(("127.0.0.1", api.port)) as connection:
+        connection.sendall(
+            b"POST /fuse HTTP/1.1\r\nHost: h\r\nContent-Type: multipart/form-data; boundary=b\r\n"
+            b"Content-Length: 900000\r\n\r\n--b\r\nContent-Disposition: form-data; name=model; filename=a\r\n\r\nx"
+        )
+        api.until(lambda: api.blobs())
+
+        api.stop()
+
+    assert api.blobs() == set()
