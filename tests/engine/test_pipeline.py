@@ -171,6 +171,27 @@ def test_a_single_layer_comes_back_as_it_is(layer, tmp_path):
     assert result.report.summary.batch_norms_after == counted(layer, BATCH_NORMS) == len(result.report.refused)
 
 
+class Called(nn.ReLU):
+    """A layer that the file has as the result of a call."""
+
+    def __reduce__(self):
+        return Called, (), self.__dict__
+
+
+@pytest.mark.parametrize(
+    "between",
+    [Called(), torch.compile(nn.ReLU(), backend="eager"), torch.fx.symbolic_trace(nn.Sequential(nn.ReLU()))],
+    ids=["called", "compiled", "traced"],
+)
+@pytest.mark.parametrize("wrap", [lambda m: m, lambda m: Unknown(m=m), lambda m: nn.Sequential(m, nn.ReLU())])
+def test_a_layer_that_can_not_be_read_parts_those_around_it(between, wrap, tmp_path):
+    model = wrap(nn.Sequential(nn.Conv2d(4, 4, 3), norm(4), between, norm(4), nn.Conv2d(4, 4, 3), between, norm(4)))
+    result = fuse(model.eval(), tmp_path)
+    assert counted(result.loaded, BATCH_NORMS) == 1
+    assert error(model, result.loaded, X) < tolerance(torch.float32)
+    assert set(result.codes.values()) == {"data-flow-not-proven"}
+
+
 def test_sequentials_nested_thirty_deep_are_followed(tmp_path):
     model = pair(nn.Conv2d(4, 4, 3))
     for _ in range(30):

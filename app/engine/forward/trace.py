@@ -76,6 +76,7 @@ class Block:
         """The attribute, child (as Block), parameter or buffer (as Const), else the family's default, else None."""
         modules = self.module.table("_modules")
         if name in modules:
+            check_members(self.module)
             child = self.module.child(name)
             return None if child is None else Block(child, self.ops)
         for table in ("_parameters", "_buffers"):
@@ -95,6 +96,7 @@ class Block:
 
     def __iter__(self) -> Iterator["Block"]:
         """The children in order, for ModuleList and Sequential."""
+        check_members(self.module)
         return (Block(child, self.ops) for _, child in self.module.children())
 
     def __len__(self) -> int:
@@ -102,6 +104,13 @@ class Block:
 
     def __getitem__(self, index: int) -> "Block":
         return list(self)[index]
+
+
+def check_members(module: Module) -> None:
+    """Raises UnknownFlow where a child can't be read: what takes its place in the flow is not known."""
+    unread = next((name for name, child in module.members() if child is None), None)
+    if unread is not None:
+        raise UnknownFlow(module.at(unread), "child-not-read", "it is no plain module: calls in the file make it")
 
 
 @dataclass(slots=True)
@@ -127,6 +136,7 @@ class Ops(Vocabulary):
             return family.describe(Block(module, self, family), inputs[0] if len(inputs) == 1 else inputs, self)
 
     def _check_instance(self, module: Module, family: Family) -> None:
+        check_members(module)
         if module.hooks:
             raise UnknownFlow(module.path, "has-hooks", f"hooks run around its forward: {', '.join(module.hooks)}")
         if module.parametrized:

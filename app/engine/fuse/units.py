@@ -112,8 +112,8 @@ class _Search:
 
     def runs(self, sequence: Module, proven: bool) -> Iterator[Unit]:
         """Stretches of plain layers in a Sequential that can't be followed as a whole."""
-        for plain, group in groupby(sequence.children(), key=lambda item: _is_plain(item[1])):
-            children = list(group)
+        for plain, group in groupby(sequence.members(), key=lambda item: _is_plain(item[1])):
+            children = [(name, child) for name, child in group if child is not None]
             if plain:
                 yield from _stretches(sequence, children, assumed=not proven)
             else:
@@ -121,7 +121,9 @@ class _Search:
                     yield from self.at(child, proven)
 
 
-def _is_plain(module: Module) -> bool:
+def _is_plain(module: Module | None) -> bool:
+    if module is None:
+        return False
     family = family_of(module)
     untouched = not module.hooks and not module.parametrized and module.forward_override is None
     return family is not None and family.leaf and untouched

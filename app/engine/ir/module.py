@@ -103,6 +103,12 @@ class Module:
             if is_module(node):
                 yield str(name), Module(node, self.at(str(name)))
 
+    def members(self) -> Iterator[tuple[str, "Module | None"]]:
+        """As `children`, with None for one that can't be read as a module: a call made it (torch.compile, torch.fx)."""
+        for name, node in self.table("_modules").items():
+            if node is not None:
+                yield str(name), Module(node, self.at(str(name))) if is_module(node) else None
+
     def walk(self) -> Iterator["Module"]:
         """This module and all below, each place once, parents first; a module inside itself is not entered again.
 
