@@ -4,6 +4,7 @@ Descriptions of module classes and the operator tables of graph formats all spea
 operators come from running the function once on zeros.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from operator import getitem
@@ -19,6 +20,7 @@ from app.engine.ir.tensors import StoredTensor
 
 # What convolutions and norms run in, and the algebra widens: not float8, complex or quantized numbers.
 _DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+_MOST_ELEMENTS = 1 << 28  # of one value; the probes of real models stay far below
 
 
 class UnknownFlow(Exception):
@@ -199,7 +201,7 @@ class Vocabulary:
         """What the function makes of zeros."""
         try:
             return function(*[_sample(arg) for arg in args], **{key: _sample(arg) for key, arg in kwargs.items()})
-        except (RuntimeError, ValueError, IndexError, TypeError) as error:
+        except (RuntimeError, ValueError, IndexError, TypeError, ArithmeticError) as error:
             raise self._misfit(f"{name} does not take these shapes: {str(error).splitlines()[0]}") from error
 
     def _apply(
@@ -229,6 +231,8 @@ class Vocabulary:
         shape: tuple[int, ...],
         dtype: torch.dtype = torch.float32,
     ) -> Value:
+        if math.prod(shape) > _MOST_ELEMENTS:
+            raise self._misfit(f"it makes a tensor of shape {shape} of the probe, more than can be tried")
         output = Value(shape, None, dtype)
         node = Node(operation, inputs, output, self.owner, self.scope)
         output.node = node
