@@ -73,6 +73,8 @@ class Vocabulary:
         spatial = conv_sizes(x.shape, weight.shape, stride, padding, dilation, padding_mode)
         if isinstance(spatial, str):
             raise self._misfit(spatial)
+        if type(groups) is not int:
+            raise self._misfit(f"a convolution in {groups!r} groups"[:80])
         if x.shape[1] != weight.shape[1] * groups:
             raise self._misfit(f"{x.shape[1]} channels meet a convolution for {weight.shape[1] * groups}")
         operation = ir.Conv(weight, bias, tuple(stride), tuple(padding), tuple(dilation), groups, padding_mode)
@@ -137,6 +139,8 @@ class Vocabulary:
         return self._emit(ir.Add(), (x, y), x.shape, x.dtype)
 
     def concat(self, values: Sequence[Value], dim: int = 1) -> Value:
+        if not values:
+            raise self._misfit("there is nothing to concatenate")
         first = values[0].shape
         dim = dim % len(first)
         for value in values[1:]:

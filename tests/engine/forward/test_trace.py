@@ -8,7 +8,8 @@ from torch import nn
 
 from app.engine.forward.families import FAMILIES, family_of
 from app.engine.forward.trace import trace
-from app.engine.forward.vocabulary import UnknownFlow
+from app.engine.forward.vocabulary import UnknownFlow, Vocabulary, literal
+from app.engine.ir.graph import Value
 from app.engine.ir.module import Module, ordered_dict
 from tests.engine.forward.inert import block, layer, made_up, model_at, outputs, read
 
@@ -31,6 +32,18 @@ def test_an_unknown_class_is_named_with_its_path(tmp_path) -> None:
 
     assert refused.value.code == "class-not-known"
     assert refused.value.path == "1"
+
+
+def test_no_maps_at_all_are_not_concatenated() -> None:
+    with pytest.raises(UnknownFlow, match="nothing to concatenate"):
+        Vocabulary().concat([])
+
+
+@pytest.mark.parametrize("wrong", [{"stride": (1, None)}, {"groups": "1"}, {"padding": ((0, 0), (0, 1.5))}])
+def test_a_convolution_of_other_sizes_than_integers_is_not_followed(wrong) -> None:
+    weight = literal(torch.zeros(4, 16, 3, 3))
+    with pytest.raises(UnknownFlow, match="of a convolution are"):
+        Vocabulary().conv(Value(_MAP), weight, **wrong)
 
 
 def test_a_module_with_hooks_is_refused() -> None:
