@@ -7,7 +7,6 @@ from app.engine.ir.module import Module
 from app.engine.ir.tensors import StoredTensor, tensor_of
 
 _TABLES = ("_parameters", "_buffers", "_modules")
-_EXPLICIT = "_reversed_padding_repeated_twice"
 _WORDS = ("same", "valid")
 _PADDING_MODES = ("zeros", "reflect", "replicate", "circular")
 
@@ -23,7 +22,6 @@ def convolution_fits(module: Module) -> bool:
         _geometry_fits(module, len(weight.shape) - 2)
         and (padding in _WORDS if isinstance(padding, str) else _sizes(padding, len(weight.shape) - 2, 0))
         and _plain(module, "padding_mode", "zeros") in _PADDING_MODES
-        and _explicit_padding_fits(module, weight.shape[2:])
         and _vector(module, "bias", weight.shape[0])
     )
 
@@ -80,20 +78,6 @@ def _sizes(value: Any, dims: int, least: int) -> bool:
 
 def _geometry_fits(module: Module, dims: int) -> bool:
     return all(_sizes(_plain(module, name), dims, 1) for name in ("stride", "dilation"))
-
-
-def _explicit_padding_fits(module: Module, kernel: tuple[int, ...]) -> bool:
-    """In every mode but zeros torch pads by a list that the constructor made: it must still say what `padding` says."""
-    stated = _plain(module, _EXPLICIT)
-    if _plain(module, "padding_mode", "zeros") == "zeros" or not module.has(_EXPLICIT):
-        return True
-    padding = _plain(module, "padding")
-    if padding == "same":
-        totals = [d * (k - 1) for d, k in zip(_spread(_plain(module, "dilation"), len(kernel)), kernel, strict=True)]
-        pairs = [(total // 2, total - total // 2) for total in totals]
-    else:
-        pairs = [(size, size) for size in _spread(0 if padding == "valid" else padding, len(kernel))]
-    return isinstance(stated, (list, tuple)) and list(stated) == [side for pair in reversed(pairs) for side in pair]
 
 
 def _output_padding_fits(module: Module, dims: int) -> bool:

@@ -69,20 +69,6 @@ def test_a_layer_with_an_attribute_that_it_can_not_have_is_left_alone(kind, name
     assert repr(result.loaded[1].__dict__[name]) == repr(value)
 
 
-@pytest.mark.parametrize("mode", ["reflect", "circular", "replicate"])
-@pytest.mark.parametrize("padding", [1, (2, 1), "same", "valid"])
-def test_a_convolution_whose_padding_was_changed_later_is_left_in_the_modes_that_pad_by_a_list(mode, padding, tmp_path):
-    fresh, changed = [nn.Conv2d(4, 4, (3, 2), padding=padding, padding_mode=mode, dilation=(1, 3)) for _ in range(2)]
-    changed.padding = (0, 3)
-    model = nn.Sequential(pair(fresh), pair(changed)).eval()
-
-    result = fuse(model, tmp_path)
-
-    assert [part.path for part in result.report.replaced] == ["0.0"]
-    x = torch.randn(1, 4, 15, 17)
-    assert torch.allclose(model(x), result.loaded(x), atol=1e-4)
-
-
 @pytest.mark.parametrize("name", ["", "a.b", 3, None])
 def test_what_has_children_of_other_names_than_torch_allows_is_no_module(name, tmp_path):
     odd = nn.Sequential(nn.Conv2d(4, 4, 3))
