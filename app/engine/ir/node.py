@@ -49,6 +49,8 @@ class Object:
     setter: Any = None  # Global | Object
     items: list[Any] = field(default_factory=list)
     pairs: dict[Any, Any] = field(default_factory=dict)
+    # What `tensors.tensor_of` found, with the arguments that it looked at: asked for many times over.
+    seen: tuple[tuple[Any, ...], Any] | None = field(default=None, init=False, repr=False)
 
 
 class Bytes(Protocol):

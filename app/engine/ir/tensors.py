@@ -126,6 +126,15 @@ def is_parameter(node: Any) -> bool:
 def tensor_of(node: Any) -> StoredTensor | None:
     """The dense tensor that `node` rebuilds, looking through `_rebuild_parameter`; None for anything else."""
     call = _call(node)
+    if call is None:
+        return None
+    if node.seen is None or node.seen[0] is not node.args:
+        node.seen = (node.args, _looked_at(call, node))
+    found: StoredTensor | None = node.seen[1]
+    return found
+
+
+def _looked_at(call: Global, node: Object) -> StoredTensor | None:
     if call in _PARAMETERS:
         if len(node.args) < 2 or _call(node.args[0]) in _PARAMETERS:
             return None
@@ -137,7 +146,7 @@ def tensor_of(node: Any) -> StoredTensor | None:
         rebuild, kind, args, _ = node.args
         plain = isinstance(kind, Global) and kind in _PLAIN_TYPES and isinstance(args, tuple)
         return _dense(rebuild, args) if plain else None
-    return _dense(call, node.args) if call is not None else None
+    return _dense(call, node.args)
 
 
 def _call(node: Any) -> Global | None:
