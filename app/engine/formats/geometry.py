@@ -45,7 +45,7 @@ def geometry_fault(node: Object) -> str | None:
     tensor = tensor_of(node)
     if tensor is None:
         return f"the arguments of {node.origin.path} are not those of a dense tensor"
-    return _fault(tensor)
+    return tensor_fault(tensor)
 
 
 def repeated(node: Object) -> int:
@@ -60,7 +60,8 @@ def _held(tensor: StoredTensor) -> int:
     return tensor.storage.source.nbytes // tensor.dtype.itemsize
 
 
-def _fault(tensor: StoredTensor) -> str | None:
+def tensor_fault(tensor: StoredTensor) -> str | None:
+    """What is wrong with where a tensor says that it lies in its storage, as a sentence; None where it is sound."""
     if tensor.offset < 0 or min(tensor.shape, default=0) < 0 or min(tensor.stride, default=0) < 0:
         return "a tensor has a negative size, stride or offset"
     if max(tensor.offset, *tensor.shape, *tensor.stride, 0) > _MAX_EXTENT:

@@ -22,6 +22,11 @@ class Limits:
     max_entries: int = 250_000  # records of a zip archive
     # Keys whose hashes an author can choose (tuples, wide integers): many equal ones would cost quadratic time.
     max_complex_keys: int = 4096
+    # Of a graph file, what is not the content of large tensors.
+    max_graph_bytes: int = 256 << 20
+    max_graph_nodes: int = 300_000  # operators and tensors; a large language model's export has about 20,000
+    max_graph_fields: int = 4_000_000
+    max_graph_depth: int = 64
 
 
 def check_limit(what: str, value: int, limit: int) -> None:

@@ -246,7 +246,8 @@ class Vocabulary:
         return output
 
     def _check_dtypes(self, node: Node) -> None:
-        dtypes = [tensor.dtype for const in node.consts() for tensor in const.sources]
+        plain = [const for const in node.consts() if const.compute is None]
+        dtypes = [tensor.dtype for const in plain for tensor in const.sources]
         odd = next((dtype for dtype in dtypes if dtype not in _DTYPES), None)
         if odd is not None:
             raise UnknownFlow(self.owner, "dtype-not-described", f"its numbers are stored as {odd}")

@@ -19,6 +19,8 @@ class Census:
     batch_norms: int
     convolutions: int
     dtype: torch.dtype  # of most parameters
+    operators: int | None = None  # of a graph file
+    bytes: int = 0  # of a graph file's tensors
 
 
 def count(root: Module) -> Census:

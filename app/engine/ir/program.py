@@ -1,9 +1,20 @@
 """A graph file (ONNX, .pt2) in the small SSA form, and where each part of it stands in the file."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from app.engine.ir.graph import Graph, Value
+import torch
+
+from app.engine.ir.graph import Const, Graph, Value
+
+
+@dataclass(frozen=True, slots=True)
+class Port:
+    """An input of the file. A dimension is a size, the name of one that may differ, or None for one without a name."""
+
+    name: str
+    dtype: torch.dtype
+    dims: tuple[int | str | None, ...] | None  # None: not even the number of dimensions is in the file
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +34,9 @@ class Program:
     known. `graph.outputs` is a pair of lists: the file's outputs that could be followed, and the values which operators
     that are not read take in. So what lies before and behind such an operator is still fused and proved.
 
+    What the file computes from constants alone is in no node: `constants` has it by name. Nor is an operator that
+    changes nothing: `aliases` says whose value its output is.
+
     Each node's `owner` names the operator of the file that it comes from. One operator may be several nodes (a layer
     norm and its scale and shift): a region takes all of them or none, but for those in `partial`.
     """
@@ -33,6 +47,8 @@ class Program:
     names: Mapping[int, str]  # the file's name of a value, by id(value), where it has one
     partial: frozenset[str] = frozenset()
     skipped: tuple[Skipped, ...] = ()
+    aliases: Mapping[str, str] = field(default_factory=dict)
+    constants: Mapping[str, Const] = field(default_factory=dict)
 
     @property
     def own_inputs(self) -> tuple[Value, ...]:

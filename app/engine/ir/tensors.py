@@ -220,3 +220,11 @@ def span(shape: tuple[int, ...], stride: tuple[int, ...]) -> int:
     if 0 in shape:
         return 0
     return 1 + sum((size - 1) * step for size, step in zip(shape, stride, strict=True))
+
+
+def in_memory(tensor: Tensor) -> StoredTensor:
+    """A tensor that was made here as a stored one."""
+    held = tensor.detach().contiguous()
+    content = held.reshape(-1).view(torch.uint8) if held.numel() else torch.empty(0, dtype=torch.uint8)
+    storage = Storage(storage_kind(held.dtype), "", "cpu", held.numel(), MemoryBytes(content))
+    return StoredTensor(storage, 0, tuple(held.shape), held.stride(), held.dtype, False)

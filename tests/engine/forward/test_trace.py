@@ -42,7 +42,7 @@ def test_no_maps_at_all_are_not_concatenated() -> None:
 @pytest.mark.parametrize("wrong", [{"stride": (1, None)}, {"groups": "1"}, {"padding": ((0, 0), (0, 1.5))}])
 def test_a_convolution_of_other_sizes_than_integers_is_not_followed(wrong) -> None:
     weight = literal(torch.zeros(4, 16, 3, 3))
-    with pytest.raises(UnknownFlow, match="are not those|groups|is none"):
+    with pytest.raises(UnknownFlow, match=r"are not those|groups|is none"):
         Vocabulary().conv(Value(_MAP), weight, **wrong)
 
 

@@ -1,0 +1,194 @@
+"""Reads the texts of symbolic sizes. torch evaluates them with sympy; here only what it writes itself is let through.
+
+Two notations: `Mul(Integer(2), Symbol('s0', positive=True))` of newer files and `2*s0` of older ones.
+"""
+
+import re
+from typing import Final
+
+from app.engine.ir.symbolic import Size, Symbol, Term
+from app.errors import UnsupportedContent
+
+_LONGEST: Final = 1 << 16
+_DEEPEST: Final = 100
+_LONGEST_NUMBER: Final = 20
+_TOKEN: Final = re.compile(r"\s*(?:(\d+\.\d+(?:e[+-]?\d+)?|\d+)|([A-Za-z_]\w*)|'([\w.+-]*)'|(//|\*\*|[-+*%(),=/]))")
+_SYMBOL: Final = re.compile(r"(?:u|s|zuf|zf|f|q|i|t)\d+|[A-Za-z_]\w{0,40}")
+_KEYWORDS: Final = frozenset({"positive", "nonnegative", "negative", "integer", "real", "finite", "precision", "dps"})
+# What sympy and torch.utils._sympy.functions call the operators of sizes and of conditions on them.
+_CALLS: Final = frozenset(
+    {
+        "Add", "Mul", "Pow", "PowByNatural", "FloatPow", "FloorDiv", "CleanDiv", "CeilDiv", "IntTrueDiv",
+        "FloatTrueDiv", "Mod", "PythonMod", "ModularIndexing", "Max", "Min", "Abs", "Identity", "Where", "Piecewise",
+        "CeilToInt", "FloorToInt", "RoundToInt", "RoundDecimal", "TruncToInt", "TruncToFloat", "ToFloat", "LShift",
+        "RShift", "floor", "ceiling", "sqrt", "IsNonOverlappingAndDenseIndicator", "And", "Or", "Not", "Equality",
+        "Unequality", "Eq", "Ne", "StrictLessThan", "StrictGreaterThan", "LessThan", "GreaterThan", "Lt", "Le", "Gt",
+        "Ge", "Rational",
+    }
+)  # fmt: skip
+_CONSTANTS: Final = frozenset({"true", "false", "True", "False", "oo", "int_oo"})
+
+
+class _Fault(Exception):
+    pass
+
+
+def parse(expression: str) -> Size:
+    """The expression as a value. Raises UnsupportedContent for a text that torch's own exporter does not write."""
+    try:
+        if len(expression) > _LONGEST:
+            raise _Fault
+        return _Parser(_tokens(expression)).whole()
+    except _Fault:
+        shown = expression if len(expression) <= 100 else f"{expression[:100]}..."
+        raise UnsupportedContent(
+            f"the size {shown!r} is not an expression that torch.export writes",
+            remedy="torch.export.load would evaluate it as Python. Export the model again with torch.export.save.",
+        ) from None
+
+
+def _tokens(expression: str) -> list[tuple[str, str]]:
+    """Pairs of kind (number, name, text, sign) and content."""
+    found: list[tuple[str, str]] = []
+    at = 0
+    stripped = expression.rstrip()
+    while at < len(stripped):
+        match = _TOKEN.match(stripped, at)
+        if match is None:
+            raise _Fault
+        kind = ("number", "name", "text", "sign")[(match.lastindex or 1) - 1]
+        found.append((kind, match[match.lastindex or 0]))
+        at = match.end()
+    return found
+
+
+class _Parser:
+    """Recursive descent: sums of products of powers of atoms."""
+
+    def __init__(self, tokens: list[tuple[str, str]]) -> None:
+        self._tokens, self._at, self._depth = tokens, 0, 0
+
+    def whole(self) -> Size:
+        size = self._sum()
+        if self._at != len(self._tokens):
+            raise _Fault
+        return size
+
+    def _next(self) -> tuple[str, str]:
+        return self._tokens[self._at] if self._at < len(self._tokens) else ("end", "")
+
+    def _take(self, *signs: str) -> str | None:
+        kind, content = self._next()
+        if kind != "sign" or content not in signs:
+            return None
+        self._at += 1
+        return content
+
+    def _expect(self, sign: str) -> None:
+        if self._take(sign) is None:
+            raise _Fault
+
+    def _sum(self) -> Size:
+        self._depth += 1
+        if self._depth > _DEEPEST:
+            raise _Fault
+        left = self._product()
+        while sign := self._take("+", "-"):
+            right = self._product()
+            left = Term("Add", (left, right if sign == "+" else Term("Mul", (-1, right))))
+        self._depth -= 1
+        return left
+
+    def _product(self) -> Size:
+        left = self._signed()
+        names = {"*": "Mul", "//": "FloorDiv", "%": "Mod", "/": "IntTrueDiv"}
+        while sign := self._take(*names):
+            left = Term(names[sign], (left, self._signed()))
+        return left
+
+    def _signed(self) -> Size:
+        negative = False
+        while sign := self._take("-", "+"):
+            negative ^= sign == "-"
+        size = self._atom()
+        if self._take("**"):
+            size = Term("Pow", (size, self._atom()))
+        if not negative:
+            return size
+        return -size if isinstance(size, int) else Term("Mul", (-1, size))
+
+    def _atom(self) -> Size:
+        if self._take("("):
+            inner = self._sum()
+            self._expect(")")
+            return inner
+        kind, content = self._next()
+        self._at += 1
+        if kind == "number":
+            return _number(content)
+        if kind != "name":
+            raise _Fault
+        return self._call(content) if self._take("(") else _name(content)
+
+    def _call(self, name: str) -> Size:
+        if name in ("Symbol", "Float", "Integer"):
+            return self._leaf(name)
+        if name not in _CALLS:
+            raise _Fault
+        parts: list[Size] = []
+        while not self._take(")"):
+            if parts:
+                self._expect(",")
+            parts.append(self._pair() if name == "Piecewise" else self._sum())
+        return Term(name, tuple(parts))
+
+    def _pair(self) -> Size:
+        """`ExprCondPair(value, condition)` or a tuple of both."""
+        if self._next() == ("name", "ExprCondPair"):
+            self._at += 1
+        self._expect("(")
+        value = self._sum()
+        self._expect(",")
+        condition = self._sum()
+        self._expect(")")
+        return Term("ExprCondPair", (value, condition))
+
+    def _leaf(self, name: str) -> Size:
+        """`Symbol('s0', positive=True)`, `Float('0.5', precision=53)`, `Integer(-3)`."""
+        negative = self._take("-") is not None
+        kind, content = self._next()
+        self._at += 1
+        if kind != ("number" if name == "Integer" else "text"):
+            raise _Fault
+        while self._take(","):
+            self._keyword()
+        self._expect(")")
+        if name == "Integer":
+            size = _number(content)
+            return -size if negative and isinstance(size, int) else size
+        return Term("Float", ()) if name == "Float" else _name(content)
+
+    def _keyword(self) -> None:
+        kind, content = self._next()
+        self._at += 1
+        if kind != "name" or content not in _KEYWORDS:
+            raise _Fault
+        self._expect("=")
+        kind, content = self._next()
+        self._at += 1
+        if kind != "number" and content not in ("True", "False"):
+            raise _Fault
+
+
+def _number(digits: str) -> Size:
+    if len(digits) > _LONGEST_NUMBER and digits.isdigit():
+        raise _Fault
+    return int(digits) if digits.isdigit() else Term("Float", ())
+
+
+def _name(name: str) -> Size:
+    if name in _CONSTANTS:
+        return Term(name, ())
+    if not _SYMBOL.fullmatch(name) or "__" in name:
+        raise _Fault
+    return Symbol(name)

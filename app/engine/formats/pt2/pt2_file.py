@@ -1,0 +1,22 @@
+"""What one .pt2 file holds: the program, and where each part of it lies in the archive."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar
+
+from app.engine.formats.pt2.archive import Archive
+from app.engine.formats.pt2.json_text import Table
+from app.engine.formats.pt2.payloads import Payload
+from app.engine.ir.exported import Exported
+
+
+@dataclass(frozen=True, slots=True)
+class Pt2File(Exported):
+    """An exported program as it lies in its file."""
+
+    format: ClassVar[str] = "pt2"
+    globals: ClassVar[tuple[str, ...]] = ()  # no name in the file is ever looked up
+
+    archive: Archive
+    document: Table  # the program's JSON; not to be written to
+    payloads: Mapping[str, Payload]  # by path

@@ -1,0 +1,61 @@
+"""Convolutions over one to three dimensions, written as functions of their own or as `convolution`."""
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+from app.engine.forward.aten.calls import Call
+from app.engine.forward.aten.emitter import Emitter
+from app.engine.ir.graph import Const, Value
+
+_PLAIN: Final = {f"conv{dims}d.default": dims for dims in (1, 2, 3)}
+_PADDED: Final = {f"conv{dims}d.padding": dims for dims in (1, 2, 3)}
+_TRANSPOSED: Final = {"conv_transpose1d.default": 1, "conv_transpose2d.input": 2, "conv_transpose3d.input": 3}
+CONVOLUTIONS: Final = frozenset({*_PLAIN, *_PADDED, *_TRANSPOSED, "convolution.default", "_convolution.default"})
+
+
+def convolution(call: Call, ops: Emitter) -> Any:
+    """A convolution whose weights are constants; NotImplemented for any other."""
+    x, weight, bias = call["input"], call["weight"], call["bias"]
+    if not _constant(x, weight, bias, ops):
+        return NotImplemented
+    dims = len(weight.shape) - 2
+    stride, dilation = _each(call["stride"], dims), _each(call["dilation"], dims)
+    if call.name in _PADDED:
+        padding = _named(call["padding"], weight.shape[2:], dilation)
+    else:
+        padding = [(pad, pad) for pad in _each(call["padding"], dims)]
+    if call.name in _TRANSPOSED or (call.get("transposed")):
+        return ops.conv_transposed(
+            x,
+            weight,
+            bias,
+            stride=stride,
+            padding=[begin for begin, _ in padding],
+            output_padding=_each(call["output_padding"], dims),
+            dilation=dilation,
+            groups=call["groups"],
+        )
+    return ops.conv(x, weight, bias, stride=stride, padding=padding, dilation=dilation, groups=call["groups"])
+
+
+def _constant(x: Any, weight: Any, bias: Any, ops: Emitter) -> bool:
+    """A batch of maps meets constant weights of one dtype."""
+    parts = [part for part in (weight, bias) if part is not None]
+    if not isinstance(x, Value) or not all(isinstance(part, Const) and not part.varies for part in parts):
+        return False
+    whole = len(x.shape) == len(weight.shape) and 3 <= len(x.shape) <= 5
+    return whole and x.dtype.is_floating_point and all(ops.dtype(part) == x.dtype for part in parts)
+
+
+def _each(numbers: Any, dims: int) -> list[int]:
+    """A number for each dimension; one stands for all."""
+    listed = list(numbers) if isinstance(numbers, (list, tuple)) else [numbers]
+    return listed * dims if len(listed) == 1 else listed
+
+
+def _named(padding: str, kernel: Sequence[int], dilation: Sequence[int]) -> list[tuple[int, int]]:
+    """`same`: as many maps out as in, the odd one at the end; `valid`: none."""
+    if padding == "valid":
+        return [(0, 0)] * len(kernel)
+    total = [step * (size - 1) for size, step in zip(kernel, dilation, strict=True)]
+    return [(whole // 2, whole - whole // 2) for whole in total]

@@ -1,0 +1,204 @@
+"""Follows an ONNX graph from its inputs and writes down what it computes in the small SSA form."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from math import prod
+
+from onnx import ModelProto, NodeProto, defs
+
+from app.engine.forward.onnx.call import Call, Dims, first_output
+from app.engine.forward.onnx.emitter import READ_ELEMENTS, Emitter, Known
+from app.engine.forward.onnx.inner import captured, inner_graphs
+from app.engine.forward.onnx.normalization import PARTIAL
+from app.engine.forward.onnx.ports import ports
+from app.engine.forward.onnx.static import declared_types, in_default_domain, static_dims, traced_dims
+from app.engine.forward.onnx.table import OPERATORS, OTHERS, RANDOM, SIZED_BY
+from app.engine.forward.vocabulary import UnknownFlow, const
+from app.engine.ir.graph import Const, Graph, Value, live
+from app.engine.ir.onnx_dtypes import torch_dtype
+from app.engine.ir.program import Program, Skipped
+from app.engine.ir.tensors import StoredTensor
+
+
+def follow(model: ModelProto, tensors: Mapping[str, StoredTensor], shapes: Mapping[str, tuple[int, ...]]) -> Program:
+    """The whole graph for inputs of these shapes. What is not known is skipped and named; that is no error."""
+    return _Follower(in_default_domain(model), tensors, shapes).program()
+
+
+@dataclass(slots=True)
+class _Seen:
+    """What came of the graph so far."""
+
+    known: dict[str, Known] = field(default_factory=dict)
+    names: dict[int, str] = field(default_factory=dict)  # of values, by id
+    aliases: dict[str, str] = field(default_factory=dict)
+    partial: set[str] = field(default_factory=set)
+    skipped: list[Skipped] = field(default_factory=list)
+    opened: list[Value] = field(default_factory=list)  # outputs of operators that are not read
+    ended: list[Value] = field(default_factory=list)  # what those operators take in
+
+
+class _Follower:
+    def __init__(
+        self, model: ModelProto, tensors: Mapping[str, StoredTensor], shapes: Mapping[str, tuple[int, ...]]
+    ) -> None:
+        self._model, self._tensors, self._shapes = model, tensors, shapes
+        self._ops, self._seen = Emitter(), _Seen()
+        self._opsets = {opset.domain: opset.version for opset in model.opset_import}
+        self._static = static_dims(model)
+
+    @cached_property
+    def _traced(self) -> dict[str, Dims]:
+        return traced_dims(self._model, self._shapes)
+
+    @cached_property
+    def _types(self) -> dict[str, int]:
+        return declared_types(self._model)
+
+    def program(self) -> Program:
+        seen = self._seen
+        inputs = self._inputs()
+        for node in self._model.graph.node:
+            self._visit(node)
+        outputs = [
+            (value.name, known)
+            for value in self._model.graph.output
+            if isinstance(known := seen.known.get(value.name), Value)
+        ]
+        ended = list({id(value): value for value in seen.ended}.values())
+        graph = Graph((*inputs, *seen.opened), tuple(self._ops.nodes), ([value for _, value in outputs], ended))
+        return Program(
+            live(graph),
+            tuple(seen.names[id(value)] for value in inputs),
+            tuple(name for name, _ in outputs),
+            seen.names,
+            frozenset(seen.partial),
+            tuple(seen.skipped),
+            seen.aliases,
+            {name: known for name, known in seen.known.items() if isinstance(known, Const)},
+        )
+
+    def _inputs(self) -> list[Value]:
+        """The file's inputs as values; initializers as constants."""
+        for tensor in self._model.graph.initializer:
+            if tensor.name in self._tensors:
+                self._seen.known[tensor.name] = const(tensor.name, self._tensors[tensor.name])
+        inputs = []
+        for port in ports(self._model):
+            value = Value(tuple(self._shapes[port.name]), None, port.dtype)
+            self._bind(port.name, value)
+            inputs.append(value)
+        return inputs
+
+    def _bind(self, name: str, known: Known) -> None:
+        self._seen.known[name] = known
+        if isinstance(known, Value):
+            self._seen.names.setdefault(id(known), name)
+
+    def _visit(self, node: NodeProto) -> None:
+        """One operator: its outputs become known, or it is skipped."""
+        self._ops.owner = first_output(node)
+        if not self._ops.owner:
+            return
+        before = len(self._ops.nodes)
+        try:
+            results = self._read(node)
+        except UnknownFlow as why:
+            del self._ops.nodes[before:]
+            self._skip(node, why)
+            return
+        for name, known in zip(node.output, results, strict=False):
+            if name:
+                self._take(node, name, known)
+        if node.op_type in PARTIAL and len(self._ops.nodes) - before > 1:
+            self._seen.partial.add(self._ops.owner)
+
+    def _take(self, node: NodeProto, name: str, known: Known) -> None:
+        """An output that is one of the inputs says that the operator changes nothing."""
+        same = next((read for read in node.input if read and self._seen.known.get(read) is known), None)
+        if same is not None:
+            self._seen.aliases[name] = self._seen.aliases.get(same, same)
+        self._bind(name, known)
+
+    def _read(self, node: NodeProto) -> Sequence[Known]:
+        if node.op_type == "Constant" and not node.domain:
+            return [self._constant(node)]
+        self._check_known(node)
+        call = self._call(node)
+        if node.op_type in RANDOM:
+            raise call.unknown("not-deterministic", f"{node.op_type} gives other numbers each time")
+        self._check_sized(call)
+        described = OPERATORS.get(node.op_type, OTHERS) if not node.domain else OTHERS
+        results = described.read(call)
+        if described is OTHERS:
+            self._check_types(call, results)
+        if len(results) < call.outputs:
+            raise call.unknown("operator-not-evaluated", f"{node.op_type} has more outputs than are read here")
+        if any(True for _ in inner_graphs(node)):
+            self._check_inner(call, results)
+        return results
+
+    def _constant(self, node: NodeProto) -> Const:
+        stored = self._tensors.get(node.output[0])
+        if stored is None:
+            raise UnknownFlow(self._ops.owner, "dtype-not-read", "a Constant of strings, packed or sparse elements")
+        return const(node.output[0], stored)
+
+    def _check_known(self, node: NodeProto) -> None:
+        opset = self._opsets.get(node.domain)
+        known = opset is not None and defs.has(node.op_type, opset, node.domain)
+        # GroupNormalization was deprecated as soon as it came; runtimes take it, and so does the table.
+        if known and (node.domain or node.op_type not in OPERATORS):
+            known = not defs.get_schema(node.op_type, opset or 0, node.domain).deprecated
+        if not known:
+            where = f" of {node.domain}" if node.domain else f" of opset {opset}"
+            raise UnknownFlow(self._ops.owner, "operator-not-known", f"{node.op_type}{where} is not known here")
+
+    def _call(self, node: NodeProto) -> Call:
+        inputs = tuple(self._lookup(name) if name else None for name in node.input)
+        inner = tuple((name, self._lookup(name)) for name in captured(node))
+        return Call(node, inputs, self._opsets[node.domain], self._ops, self._static, inner)
+
+    def _lookup(self, name: str) -> Known:
+        known = self._seen.known.get(name)
+        if known is None:
+            raise UnknownFlow(self._ops.owner, "input-not-known", f"{name!r}, which it reads, could not be followed")
+        return known
+
+    def _check_sized(self, call: Call) -> None:
+        for index in SIZED_BY.get(call.name, ()):
+            known = call.get(index)
+            if known is not None and not (isinstance(known, Const) and prod(known.shape) <= READ_ELEMENTS):
+                raise call.unknown("needs-its-data", f"how large the output of {call.name} is depends on what it reads")
+
+    def _check_types(self, call: Call, results: Sequence[Known]) -> None:
+        """An implementation that is not ours may forget what type an output has."""
+        for name, known in zip(call.node.output, results, strict=False):
+            declared = torch_dtype(self._types.get(name, 0))
+            if name and declared is not None and declared != self._ops.dtype(known):
+                raise call.unknown("operator-not-evaluated", f"{call.name} gives {self._ops.dtype(known)} here")
+
+    def _check_inner(self, call: Call, results: Sequence[Known]) -> None:
+        """Which way an inner graph goes depends on what it reads: its outputs must be of one shape all the same."""
+        for name, known in zip(call.node.output, results, strict=False):
+            if name and isinstance(known, Value) and self._traced.get(name) != known.shape:
+                raise call.unknown("needs-its-data", f"how large {name!r} is depends on what {call.name} reads")
+
+    def _skip(self, node: NodeProto, why: UnknownFlow) -> None:
+        """What goes in must still be right, and what comes out is taken as given where its shape is known."""
+        seen = self._seen
+        seen.skipped.append(Skipped(why.path, why.code, why.reason))
+        read = (seen.known.get(name) for name in (*node.input, *captured(node)))
+        seen.ended.extend(known for known in read if isinstance(known, Value))
+        for name in node.output:
+            dims, dtype = self._traced.get(name), torch_dtype(self._types.get(name, 0))
+            if name and dims is not None and dtype is not None and _sizes(dims) is not None:
+                value = Value(_sizes(dims) or (), None, dtype)
+                self._bind(name, value)
+                seen.opened.append(value)
+
+
+def _sizes(dims: Dims) -> tuple[int, ...] | None:
+    sizes = tuple(size for size in dims if size is not None and size > 0)
+    return sizes if len(sizes) == len(dims) else None

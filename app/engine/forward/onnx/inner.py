@@ -1,0 +1,27 @@
+"""Graphs inside operators (If, Loop, Scan): what they read of the graph around them."""
+
+from collections.abc import Iterator
+
+from onnx import GraphProto, NodeProto
+
+
+def inner_graphs(node: NodeProto) -> Iterator[GraphProto]:
+    """The graphs that an operator has as attributes."""
+    for attribute in node.attribute:
+        if attribute.HasField("g"):
+            yield attribute.g
+        yield from attribute.graphs
+
+
+def captured(node: NodeProto) -> tuple[str, ...]:
+    """Names that the inner graphs read and do not define, each once."""
+    return tuple(dict.fromkeys(name for graph in inner_graphs(node) for name in _free(graph)))
+
+
+def _free(graph: GraphProto) -> Iterator[str]:
+    own = {value.name for value in graph.input} | {tensor.name for tensor in graph.initializer}
+    own |= {tensor.values.name for tensor in graph.sparse_initializer}
+    for node in graph.node:
+        yield from (name for name in (*node.input, *captured(node)) if name and name not in own)
+        own.update(node.output)
+    yield from (value.name for value in graph.output if value.name not in own)

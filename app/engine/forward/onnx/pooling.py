@@ -1,0 +1,102 @@
+"""AveragePool, MaxPool and the pools over whole maps."""
+
+from collections.abc import Callable
+from typing import Any, Final
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from app.engine.forward.onnx.call import Call
+from app.engine.forward.onnx.operator import Operator, Results, Tensors, is_float
+from app.engine.forward.onnx.reference import by_reference
+from app.engine.forward.onnx.window import Window, flat, window
+from app.engine.ir.graph import Value
+
+_AVERAGE: Final[tuple[Any, ...]] = (F.avg_pool1d, F.avg_pool2d, F.avg_pool3d)
+_MAXIMUM: Final[tuple[Any, ...]] = (F.max_pool1d, F.max_pool2d, F.max_pool3d)
+
+
+def _window(call: Call) -> Window | None:
+    """The window; None where torch has no such pool."""
+    kernel = call.ints("kernel_shape") or ()
+    if len(kernel) != len(call.shape(0)) - 2:
+        raise call.unknown("structure-differs", f"{call.name} has a kernel of {kernel} for maps of {call.shape(0)}")
+    return window(call, kernel) if 1 <= len(kernel) <= 3 else None
+
+
+def _rounds_up(call: Call, where: Window) -> bool:
+    """True where `ceil_mode` makes a difference, or may make one for sizes that the file allows."""
+    if not call.attribute("ceil_mode", 0) or where.auto_pad != "NOTSET":
+        return False
+    return any(
+        size is None or (size + sum(pads) - dilation * (kernel - 1) - 1) % stride
+        for size, pads, dilation, kernel, stride in zip(
+            call.dims(0)[2:], where.explicit, where.dilation, where.kernel, where.stride, strict=True
+        )
+    )
+
+
+def _average_linear(call: Call) -> Results | None:
+    where, x = _window(call), call.need(0)
+    if where is None or not isinstance(x, Value) or not is_float(call):
+        return None
+    pads = where.settled_pads(x.shape[2:], call.dims(0)[2:])
+    if pads is None or set(where.dilation) != {1} or _rounds_up(call, where):
+        return None
+    count = bool(call.attribute("count_include_pad", 0))
+    if any(begin != end or 2 * begin > kernel for (begin, end), kernel in zip(pads, where.kernel, strict=True)):
+        if not count:
+            return None
+        return call.ops.avg_pool(call.ops.pad(x, pads), where.kernel, where.stride, (0,) * len(pads))
+    padding = tuple(begin for begin, _ in pads)
+    included = count or not any(padding)
+    return call.ops.avg_pool(x, where.kernel, where.stride, padding, count_include_pad=included)
+
+
+def _average(call: Call) -> Tensors:
+    """Sums of windows, divided by how many of their elements count."""
+    where = _window(call)
+    if where is None or set(where.dilation) != {1} or _rounds_up(call, where):
+        return by_reference(call)
+    pool, count = _AVERAGE[len(where.kernel) - 1], bool(call.attribute("count_include_pad", 0))
+
+    def run(x: Tensor) -> Tensor:
+        pads = flat(where.pads(x.shape[2:]))
+        mean: Tensor = pool(F.pad(x, pads), where.kernel, where.stride)
+        if count or not any(pads):
+            return mean
+        counted: Tensor = pool(F.pad(torch.ones_like(x[:1, :1]), pads), where.kernel, where.stride)
+        return mean / counted
+
+    return Tensors(run, call.inputs)
+
+
+def _maximum(call: Call) -> Tensors:
+    where = _window(call)
+    if where is None or call.outputs > 1 or _rounds_up(call, where) or not is_float(call):
+        return by_reference(call)
+    pool = _MAXIMUM[len(where.kernel) - 1]
+
+    def run(x: Tensor) -> Tensor:
+        padded = F.pad(x, flat(where.pads(x.shape[2:])), value=-torch.inf)
+        result: Tensor = pool(padded, where.kernel, where.stride, 0, where.dilation)
+        return result
+
+    return Tensors(run, call.inputs)
+
+
+def _spatial(function: Callable[..., Tensor]) -> Callable[[Call], Tensors]:
+    def tensors(call: Call) -> Tensors:
+        dims = tuple(range(2, len(call.shape(0))))
+        return Tensors(lambda x: function(x, dims, keepdim=True), call.inputs)
+
+    return tensors
+
+
+OPERATORS: Final[dict[str, Operator]] = {
+    "AveragePool": Operator(_average, _average_linear),
+    "MaxPool": Operator(_maximum),
+    "GlobalAveragePool": Operator(_spatial(torch.mean)),
+    "GlobalMaxPool": Operator(_spatial(torch.amax)),
+}
