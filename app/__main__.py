@@ -71,15 +71,18 @@ def fuse(
     max_error: Annotated[float | None, typer.Option(help="Largest relative native error to accept.")] = None,
     dtype: Annotated[Literal["keep", "float32"], typer.Option(help="Dtype of fused weights.")] = "keep",
     strict: Annotated[bool, typer.Option("--strict", help="Refuse replacements with an assumed data flow.")] = False,
+    probe_shape: Annotated[
+        str | None, typer.Option(help="Input sizes on which an ONNX or .pt2 file is tried: 1x3x640x640.")
+    ] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:N.", show_default="auto")] = None,
 ) -> None:
-    """Fuse a checkpoint here, without a server."""
+    """Fuse a checkpoint, an ONNX model or a torch.export program here, without a server."""
     _need_torch()
     with _usable_settings():
         settings = read_settings(device=device)
     from app.commands.local import fuse_file
 
-    options = {"max_error": max_error, "dtype": dtype, "strict": strict}
+    options = {"max_error": max_error, "dtype": dtype, "strict": strict, "probe_shape": probe_shape}
     raise typer.Exit(fuse_file(source, output, report, options, settings))
 
 

@@ -27,3 +27,9 @@ class FuseOptions(BaseModel):
         description="Refuse replacements whose data flow is assumed (a torch.nn.Sequential of conv, norm, activation "
         "inside a class that nobody knows) instead of marking them.",
     )
+    probe_shape: str | None = Field(
+        default=None,
+        max_length=2000,
+        description="Input sizes on which a graph file (ONNX, .pt2) is tried, where the file leaves sizes open: "
+        "`1x3x640x640`, or `image=1x3x640x640,mask=1x77`.",
+    )

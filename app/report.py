@@ -60,6 +60,8 @@ class Summary(_Part):
     batch_norms_after: int
     convolutions_before: int
     convolutions_after: int
+    operators_before: int | None = Field(default=None, description="Operators of a graph file; null for a module tree.")
+    operators_after: int | None = None
     layers_replaced: int
     layers_refused: int
     layers_removed: int

@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from app.engine import trees
+from app.engine import programs, trees
+from app.engine.formats import GRAPH_KINDS, detect_file
 from app.engine.steps import Asked, D, E, J, P, Steps
 from app.options import FuseOptions
 from app.report import Inspection, Report
@@ -32,6 +33,8 @@ def fuse_checkpoint(
     """
     asked = Asked(source, target, filename, options, device, verify)
     clock = _Clock(progress)
+    if detect_file(source) in GRAPH_KINDS:
+        return _fuse(programs.STEPS, asked, clock, sha256)
     return _fuse(trees.STEPS, asked, clock, sha256)
 
 
@@ -53,7 +56,8 @@ def _fuse(steps: Steps[J, P, E, D], asked: Asked, clock: "_Clock", sha256: str |
 
 def inspect_checkpoint(source: Path, *, filename: str, sha256: str | None = None) -> Inspection:
     """What is in the file, before anything is fused. Raises AppError."""
-    return trees.inspect(source, filename, sha256 or _sha256(source))
+    inspect = programs.inspect if detect_file(source) in GRAPH_KINDS else trees.inspect
+    return inspect(source, filename, sha256 or _sha256(source))
 
 
 class _Clock:

@@ -23,7 +23,7 @@ from app.engine.verify.equivalence import Figures, failure, measure_original, me
 from app.engine.verify.probes import probe
 from app.engine.verify.written import missing
 from app.engine.work import Dropped, Evidence, Job, Plan
-from app.errors import NotEquivalent, UnsupportedContent
+from app.errors import InvalidOption, NotEquivalent, UnsupportedContent
 from app.options import FuseOptions
 from app.report import Equivalence, Inspection, Removed, Report
 
@@ -33,6 +33,11 @@ _RUN_IN = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 def read(source: Path, options: FuseOptions | None = None) -> Job:
     """The model in the file, and what it counts before anything changes."""
+    if options is not None and options.probe_shape is not None:
+        raise InvalidOption(
+            f"probe_shape is {options.probe_shape[:100]!r}, and the file is a checkpoint of pickled modules.",
+            remedy="Leave it out: it is for ONNX and .pt2 files. Descriptions of modules say what they take.",
+        )
     file = read_file(source)
     found = find_model(file.root)
     return Job(file, found, count(found.module), total_bytes(found.module.node))

@@ -9,8 +9,10 @@ from typing import Any
 
 import httpx
 import pytest
+import torch
 
 from app.report import Report
+from tests.engine.graph_models import export, net, onnx_net
 
 
 @pytest.fixture(scope="module")
@@ -138,7 +140,12 @@ def test_options_count_on_either_side_of_the_file(server: Any, checkpoint: Path)
     answer = server.http.post("/fuse", files=parts)
 
     assert answer.status_code == 202
-    assert answer.json()["options"] == {"max_error": 0.5, "dtype": "float32", "strict": True}
+    assert answer.json()["options"] == {
+        "max_error": 0.5,
+        "dtype": "float32",
+        "strict": True,
+        "probe_shape": None,
+    }
 
 
 def test_uploads_at_the_same_time_all_get_their_own_answer(server: Any, checkpoint: Path) -> None:
@@ -189,3 +196,23 @@ def test_the_service_prints_no_secret_and_no_advertisement(server: Any, finished
 
     assert "conductor" not in log.lower()
     assert "console.dbos" not in log
+
+
+@pytest.mark.parametrize("kind", ["onnx", "pt2"])
+def test_a_graph_file_comes_back_in_its_own_format(server: Any, kind: str, tmp_path: Path) -> None:
+    source = tmp_path / f"net.{kind}"
+    if kind == "onnx":
+        onnx_net(net(), source)
+    else:
+        export(net(), source, torch.randn(2, 3, 20, 28))
+    with source.open("rb") as file:
+        answer = server.http.post(
+            "/fuse", params={"wait": 120}, files={"model": (source.name, file)}, data={"probe_shape": "1x3x64x96"}
+        )
+
+    assert answer.status_code == 200, answer.text
+    assert f'filename="net.fused.{kind}"' in answer.headers["content-disposition"]
+    (tmp_path / "out").write_bytes(answer.content)
+    report = server.http.get(answer.headers["link"].split("<")[1].split(">")[0]).json()
+    assert report["summary"]["batch_norms_after"] == 0
+    assert report["equivalence"]["probe"]["shape"] == [[1, 3, 64, 96]]

@@ -3,16 +3,18 @@
 from pathlib import Path
 from typing import Any
 
-from app.engine.formats.detect import TORCH_LEGACY, TORCH_ZIP, Kind, detect, unsupported
+from app.engine.formats.detect import ONNX, PT2, TORCH_LEGACY, TORCH_ZIP, Kind, detect, unsupported
 from app.engine.formats.limits import Limits
 from app.engine.formats.mapped_file import MappedFile
 from app.engine.formats.torch_file import TorchFile
 from app.engine.formats.torch_legacy import read_torch_legacy, write_torch_legacy
 from app.engine.formats.torch_zip import read_torch_zip, write_torch_zip
 
-__all__ = ["Kind", "Limits", "TorchFile", "detect_file", "read_file", "write_file"]
+__all__ = ["GRAPH_KINDS", "Kind", "Limits", "TorchFile", "detect_file", "read_file", "write_file"]
 
 _DEFAULTS = Limits()
+# Formats that hold the data flow; each has a reader of its own below this package.
+GRAPH_KINDS = frozenset({ONNX, PT2})
 
 
 def detect_file(path: Path, limits: Limits = _DEFAULTS) -> Kind:

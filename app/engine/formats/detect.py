@@ -32,12 +32,12 @@ TORCHSCRIPT: Final = Kind(
     "a TorchScript archive (torch.jit.save)",
     "Upload the checkpoint with the model it was scripted from, or export it to .pt2 or ONNX.",
 )
-PT2: Final = Kind("pt2", "a torch.export archive (.pt2)", f"This version does not read .pt2 yet. {_CHECKPOINT}")
+PT2: Final = Kind("pt2", "a torch.export archive (.pt2)")
 TORCH_PACKAGE: Final = Kind("torch-package", "a torch.package archive", _CHECKPOINT)
 NPZ: Final = Kind("npz", "a NumPy archive (.npz)", f"It holds arrays without the model. {_CHECKPOINT}")
 ZIP: Final = Kind("zip", "a zip archive, but none of torch's", f"Unpack it. {_CHECKPOINT}")
 SAFETENSORS: Final = Kind("safetensors", "a safetensors file", f"It holds weights without the model. {_CHECKPOINT}")
-ONNX: Final = Kind("onnx", "an ONNX model", f"This version does not read ONNX yet. {_CHECKPOINT}")
+ONNX: Final = Kind("onnx", "an ONNX model")
 TAR: Final = Kind("tar", "a tar archive", f"Unpack it; a torch file of before 0.2 must be saved again. {_CHECKPOINT}")
 GZIP: Final = Kind("gzip", "compressed with gzip", "Unpack it (gunzip) and upload the checkpoint in it.")
 HDF5: Final = Kind("hdf5", "an HDF5 file (Keras, for example)", _CHECKPOINT)

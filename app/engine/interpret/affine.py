@@ -79,7 +79,7 @@ def _reason(node: Node, reach: Reach, choice: Choice) -> Refusal:
         choice.rejected.get(id(node)),
         reach.refused.get(id(node)),
         _closed(only, reach, beside=True),
-        _closed(node.inputs[0].node, reach, beside=True),
+        _closed(reach.maker(node.inputs[0]), reach, beside=True),
     )
     return next((cause for cause in causes if cause is not None), None) or _standing(node, reach)
 
@@ -95,9 +95,9 @@ def _closed(node: Node | None, reach: Reach, beside: bool = False) -> Refusal | 
 def _standing(node: Node, reach: Reach) -> Refusal:
     for value, name in ((node.output, "output"), (node.inputs[0], "input")):
         count = reach.count(value)
-        if count > 1 and (value is node.output or value.node is not None):
+        if count > 1 and (value is node.output or reach.maker(value) is not None):
             return Refusal("several-readers", f"its {name} is read {count} times")
-    above = node.inputs[0].node
+    above = reach.maker(node.inputs[0])
     source = above.operation if above else None
     stands = "the input" if source is None else source.name if isinstance(source, ir.Apply) else type(source).__name__
     return Refusal("no-convolution-beside", f"stands after {stands}, and no convolution directly follows")

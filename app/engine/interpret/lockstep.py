@@ -10,7 +10,7 @@ from torch import Tensor
 
 from app.engine.algebra import Geometry
 from app.engine.interpret.affine import Region
-from app.engine.interpret.numeric import convolve, evaluate, exact, outputs_of, reader
+from app.engine.interpret.numeric import convolve, evaluate, exact, outputs_of, reader, run
 from app.engine.ir.graph import Graph, Node, readers
 from app.engine.verify.compare import relative_error
 
@@ -46,12 +46,24 @@ class Proof:
     regions: tuple[RegionProof, ...]  # in the order of the fused regions given
 
 
-def prove(graph: Graph, fused: Sequence[Fused], inputs: Sequence[Tensor], native: torch.dtype, device: str) -> Proof:
-    """Walk the graph once, each value as (original, fused): every region is proved on the model's own activations."""
+def prove(
+    graph: Graph,
+    fused: Sequence[Fused],
+    inputs: Sequence[Tensor],
+    native: torch.dtype,
+    device: str,
+    original_graph: Graph | None = None,
+) -> Proof:
+    """Walk the graph once, each value as (original, fused): every region is proved on the model's own activations.
+
+    Where the graph is a rearrangement of another, its outputs are held to those of that one.
+    """
     walk = _Walk(graph, {id(part.region.output): part for part in fused}, native, device)
     with torch.no_grad(), exact():
         original, changed = walk.run(inputs)
     outputs = outputs_of(graph, original)
+    if original_graph is not None and original_graph is not graph:
+        outputs = run(original_graph, inputs, torch.float64, device)
     error = relative_error(outputs_of(graph, changed), outputs)
     return Proof(outputs, error, tuple(walk.proofs[id(part.region.output)] for part in fused))
 

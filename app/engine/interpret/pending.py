@@ -378,9 +378,16 @@ def _positions(shape: tuple[int, ...], axis: int) -> int:
     return prod(shape) // shape[axis]
 
 
+def numbers_of(const: Const) -> int:
+    """How many numbers are kept for a constant."""
+    if const.numbers is not None:
+        return const.numbers
+    return const.numel if const.literal is not None else sum(source.numel for source in const.sources)
+
+
 def node_cost(node: Node) -> Cost:
     """Parameters and multiply-adds of one node."""
-    parameters = sum(prod(source.shape) for const in node.consts() for source in const.sources)
+    parameters = sum(numbers_of(const) for const in node.consts())
     operation = node.operation
     if isinstance(operation, (ir.Conv, ir.Linear)):
         maps = node.inputs[0].shape if isinstance(operation, ir.Conv) and operation.transposed else node.output.shape

@@ -48,11 +48,16 @@ class Reach:
         self.options: dict[int, tuple[Pending, ...]] = {}  # by id(value), the nearest ancestor first
         self.closed: dict[int, Barrier] = {}  # by id(node): why it is in no region
         self.refused: dict[int, Refusal] = {}  # by id(node): why the first stretch with it does not go on
+        self._makers = {id(node.output): node for node in graph.nodes}
         self._readers: dict[int, list[Node]] = {}
         for node in graph.nodes:
             for value in node.inputs:
                 self._readers.setdefault(id(value), []).append(node)
         self._outputs = [id(value) for value in graph.output_values()]
+
+    def maker(self, value: Value) -> Node | None:
+        """The node of this graph that makes a value; None for an input."""
+        return self._makers.get(id(value))
 
     def readers(self, value: Value) -> list[Node]:
         """The nodes that read a value, one as often as it does."""
@@ -106,10 +111,11 @@ class Reach:
 
     def _passes(self, value: Value, node: Node) -> bool:
         """Whether a value can lie inside of a region with this reader: all of its readers must."""
-        if value.node is None or id(value) in self._outputs:
+        maker = self.maker(value)
+        if maker is None or id(value) in self._outputs:
             return False
         place = self.place(node)
-        return self.place(value.node) == place and all(self.place(reader) == place for reader in self.readers(value))
+        return self.place(maker) == place and all(self.place(reader) == place for reader in self.readers(value))
 
     def _affine(self, node: Node, operation: ir.BatchNorm | ir.Scale | ir.Shift) -> list[Pending] | Barrier:
         x, axes = node.inputs[0], _axes(operation, len(node.output.shape))

@@ -78,12 +78,15 @@ def measure_original(
     native: torch.dtype,
     device: str,
     see: See | None = None,
+    original: Graph | None = None,
 ) -> Baseline:
     """Prove each region of the unit in lockstep, and measure the original's own noise.
 
     `see` gives the outputs that the loader's runtime computes; by default the numeric reading in the native dtype.
+    `original` is what the outputs are held to, where `graph` is not the original itself but the same rearranged.
     """
-    proof = prove(graph, fused, inputs, native, device)
+    proof = prove(graph, fused, inputs, native, device, original)
+    graph = original or graph
     seen = see(inputs) if see else run(graph, inputs, native, device)
     return Baseline(graph, inputs, proof, relative_error(seen, proof.outputs))
 

@@ -1,0 +1,77 @@
+"""The graph formats, each with what the pipeline asks of it.
+
+A format's packages are imported when a file of it comes: most jobs need neither, and ONNX is an extra.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from app.engine.formats.detect import ONNX, Kind
+from app.engine.formats.limits import Limits
+from app.engine.formats.mapped_file import MappedFile
+from app.engine.fuse.census import Census
+from app.engine.ir import graph as ir
+from app.engine.ir.graph import Graph
+from app.engine.ir.program import Port, Program
+from app.errors import UnsupportedFormat
+
+Shapes = Mapping[str, tuple[int, ...]]
+
+
+@dataclass(frozen=True, slots=True)
+class Dialect:
+    """One graph format. The first argument of most is the format's own type of what was read: nobody else looks in."""
+
+    read: Callable[[MappedFile, Limits], Any]
+    ports: Callable[[Any], tuple[Port, ...]]
+    follow: Callable[[Any, Shapes], Program]
+    write: Callable[[Any, Program, Graph, Path], None]
+    operators_of: Callable[[ir.Operation, int], int | None]
+    count: Callable[[Any], Census]
+    # The outputs as the format's own runtime computes them, without fusing anything; None: the numeric reading serves.
+    run: Callable[[Path, Sequence[str], Sequence[Tensor], str], list[Tensor]] | None
+
+
+def dialect_of(kind: Kind) -> Dialect:
+    """What is known of a graph format. Raises UnsupportedFormat where its extra is not installed."""
+    return _onnx() if kind == ONNX else _pt2()
+
+
+def _onnx() -> Dialect:
+    try:
+        import app.engine.formats.onnx as form
+        import app.engine.forward.onnx as tables
+        from app.engine.verify.onnx_runtime import run_onnx
+    except ModuleNotFoundError as error:
+        raise UnsupportedFormat(
+            f"the file is an ONNX model, and {error.name} is not installed here",
+            remedy="Ask the operator to install the extra: pip install 'fusebox[onnx]'",
+        ) from error
+    return Dialect(
+        read=form.read_onnx,
+        ports=lambda file: tables.ports(file.model),
+        follow=lambda file, shapes: tables.follow(file.model, file.tensors, shapes),
+        write=form.write_onnx,
+        operators_of=form.operators_of,
+        count=form.count,
+        run=run_onnx,
+    )
+
+
+def _pt2() -> Dialect:
+    import app.engine.formats.pt2 as form
+    import app.engine.forward.aten as tables
+
+    return Dialect(
+        read=form.read_pt2,
+        ports=tables.ports,
+        follow=tables.follow,
+        write=form.write_pt2,
+        operators_of=form.operators_of,
+        count=form.count,
+        run=None,
+    )

@@ -1,0 +1,271 @@
+"""Replacing regions of a graph file: what each region would be written as, and the graph with that in its place."""
+
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from app.engine.algebra import Geometry, Refusal
+from app.engine.fuse.moves import moved
+from app.engine.fuse.replacement import Replacement, foldable, stored_numbers
+from app.engine.fuse.sharing import Sharing, signature
+from app.engine.interpret import affine
+from app.engine.interpret.affine import Barrier, Cut, Region
+from app.engine.interpret.pending import Cost, Pending
+from app.engine.ir import graph as ir
+from app.engine.ir.graph import Const, Graph, Node, Value
+from app.engine.ir.program import Program
+
+# How many operators of the file's format one operation is written as; None if the format has none for it.
+OperatorsOf = Callable[[ir.Operation, int], int | None]
+
+_ANYWHERE = "the graph"
+
+
+@dataclass(frozen=True, slots=True)
+class ProgramFusion:
+    """The replacements in a program, a reason for each foldable operator that stays, and the graph that results.
+
+    `basis` is the program's graph with per-channel maps moved, nothing replaced: what the regions are regions of.
+    """
+
+    program: Program
+    basis: Graph
+    replacements: tuple[Replacement, ...]
+    cuts: tuple[Cut, ...]
+    graph: Graph
+
+
+def plan_program(program: Program, operators_of: OperatorsOf) -> ProgramFusion:
+    """Find what can be replaced and compute its weights. Nothing is edited."""
+
+    def read(graph: Graph) -> affine.Reading:
+        places = {id(node): _place(node) for node in graph.nodes}
+        sharing, denied = Sharing(graph), set[int]()
+        while True:
+            offers = _Offers(program, sharing, operators_of, denied)
+            reading = affine.read(graph, places, offers)
+            growing = sharing.growing(reading.regions, {id(r.output): _written(offers, r) for r in reading.regions})
+            if not growing:
+                return reading
+            denied |= growing
+
+    graph = moved(program.graph, lambda trial: _inside(read(trial)), _Owners(program).whole)
+    reading = read(graph)
+    cuts, replacements = dict(reading.cuts), []
+    alike: dict[Hashable, Replacement] = {}
+    for region in reading.regions:
+        outcome = _materialised(region, alike)
+        if isinstance(outcome, Refusal):
+            cuts.update({id(node): Cut(node.owner, outcome.code, outcome.reason) for node in foldable(region)})
+        else:
+            replacements.append(outcome)
+    order = {id(node): number for number, node in enumerate(graph.nodes)}
+    reasons = tuple(cut for _, cut in sorted(cuts.items(), key=lambda pair: order[pair[0]]))
+    return ProgramFusion(program, graph, tuple(replacements), reasons, _rewritten(graph, replacements))
+
+
+def _written(offers: "_Offers", region: Region) -> int:
+    offered = offers(region.pending)
+    assert isinstance(offered, Cost)
+    return offered.parameters
+
+
+def _inside(reading: affine.Reading) -> set[int]:
+    return {id(node) for region in reading.regions for node in region.nodes}
+
+
+def _place(node: Node) -> affine.Place:
+    if isinstance(node.operation, ir.Apply):
+        return Barrier("not-linear", f"{node.operation.name} is not linear")
+    return _ANYWHERE
+
+
+class _Owners:
+    """Which nodes each operator of the file is, and whether it can do without some of them."""
+
+    def __init__(self, program: Program) -> None:
+        self._partial = program.partial
+        self._nodes: dict[str, set[int]] = {}
+        for node in program.graph.nodes:
+            self._nodes.setdefault(node.owner, set()).add(id(node))
+
+    def broken(self, nodes: Iterable[Node]) -> str | None:
+        """The first operator of which these are a part that can't go alone; nodes that were made here don't count."""
+        taken: dict[str, set[int]] = {}
+        for node in nodes:
+            if id(node) in self._nodes.get(node.owner, ()):
+                taken.setdefault(node.owner, set()).add(id(node))
+        parts = (owner for owner, ids in taken.items() if ids != self._nodes[owner] and owner not in self._partial)
+        return next(parts, None)
+
+    def whole(self, nodes: Sequence[Node]) -> bool:
+        return self.broken(nodes) is None
+
+
+class _Offers:
+    """Prices what would be written in a stretch's place; refuses where it takes what others still need."""
+
+    def __init__(self, program: Program, sharing: Sharing, operators_of: OperatorsOf, denied: set[int]) -> None:
+        self._operators_of = operators_of
+        self._owners = _Owners(program)
+        self._sharing = sharing
+        self._denied = denied  # ids of values at which no region may end that shares its constants
+
+    def __call__(self, pending: Pending) -> Cost | Refusal | None:
+        operations = _operations(pending)
+        if operations is None:
+            return None
+        return self._takes_part(pending) or self._shares(pending) or self._price(pending, operations)
+
+    def _price(self, pending: Pending, operations: Sequence[ir.Operation]) -> Cost | Refusal:
+        rank = len(pending.value.shape)
+        counts = [self._operators_of(operation, rank) for operation in operations]
+        if any(count is None for count in counts):
+            return Refusal("no-such-operator", "the format has no operator for the convolution that would result")
+        whole = pending.fused_cost if pending.core else _affine_cost(pending, operations)
+        bias = 0 if pending.bias_zero else whole.bias
+        return replace(
+            whole,
+            operators=sum(count for count in counts if count is not None),
+            parameters=whole.parameters - whole.bias + bias,
+            bias=bias,
+        )
+
+    def _takes_part(self, pending: Pending) -> Refusal | None:
+        """An operator of the file that is several nodes goes as a whole, unless the writer knows its rest."""
+        owner = self._owners.broken(pending.nodes)
+        if owner is None:
+            return None
+        return Refusal("operator-not-whole", f"only a part of the operator {owner} would be replaced")
+
+    def _shares(self, pending: Pending) -> Refusal | None:
+        path = self._sharing.shared(pending.nodes) if self._denied else None
+        if path is None or id(pending.value) not in self._denied:
+            return None
+        return Refusal("weights-shared", f"{path} is used by other operators, too, that stay")
+
+
+def _operations(pending: Pending) -> tuple[ir.Operation, ...] | None:
+    """What would be written, with shapes but without numbers; None where nothing stands for the stretch."""
+    if pending.core is None:
+        return _affine_operations(pending, None, None)
+    plan = pending.core.plan
+    weight = Const((), (), plan.weight_shape)
+    bias = None if pending.bias_zero else Const((), (), (plan.out_channels,))
+    operation = _operation(weight, bias, plan.geometry, pending)
+    return None if operation is None else (operation,)
+
+
+def _operation(weight: Const, bias: Const | None, geometry: Geometry, pending: Pending) -> ir.Operation | None:
+    if geometry.ndim:
+        return ir.Conv(
+            weight,
+            bias,
+            geometry.stride,
+            geometry.padding,
+            geometry.dilation,
+            geometry.groups,
+            geometry.padding_mode,
+            geometry.transposed,
+            geometry.output_padding,
+        )
+    last = len(pending.value.shape) - 1
+    return ir.Linear(weight, bias) if pending.axis == last and geometry.groups == 1 else None
+
+
+def _affine_operations(pending: Pending, scale: Const | None, shift: Const | None) -> tuple[ir.Operation, ...] | None:
+    """A lone scale and shift: one of them, or both as a batch norm where that is one operator instead of two."""
+    after, axis = pending.after, pending.axis
+    if after is None:
+        return None
+    count = (after.scale.numel(),)
+    scale, shift = scale or Const((), (), count), shift or Const((), (), count)
+    if not bool(after.shift.any()):
+        return (ir.Scale(scale, axis),)
+    if bool((after.scale == 1).all()):
+        return (ir.Shift(shift, axis),)
+    if axis != 1 or len(pending.value.shape) < 2:
+        return (ir.Scale(scale, axis), ir.Shift(shift, axis))
+    return (ir.BatchNorm(_filled(0.0, count, scale), _filled(1.0, count, scale), scale, shift, 0.0),)
+
+
+def _filled(number: float, shape: tuple[int, ...], like: Const) -> Const:
+    dtype = like.literal.dtype if like.literal is not None else torch.float32
+    return Const((), (), shape, None, torch.full(shape, number, dtype=dtype))
+
+
+def _affine_cost(pending: Pending, operations: Sequence[ir.Operation]) -> Cost:
+    channels, positions = pending.value.shape[pending.axis], 1
+    for size in pending.value.shape:
+        positions *= size
+    consts = 4 if isinstance(operations[0], ir.BatchNorm) else len(operations)
+    return Cost(len(operations), consts * channels, len(operations) * positions)
+
+
+def _materialised(region: Region, alike: dict[Hashable, Replacement]) -> Replacement | Refusal:
+    """The region's numbers; those of one that is alike, where there is one, so that they are written once."""
+    rounded = stored_numbers(region.pending, region.output.dtype)
+    if isinstance(rounded, Refusal):
+        return rounded
+    layers = [node for node in region.nodes if isinstance(node.operation, (ir.Conv, ir.Linear))]
+    path = (layers or region.nodes)[-1].owner
+    twin = alike.get(key := signature(region))
+    if twin is not None and torch.equal(twin.weight, rounded.weight) and torch.equal(twin.bias, rounded.bias):
+        return Replacement(region, path, twin.read_as, twin.weight, twin.bias)
+    return alike.setdefault(key, Replacement(region, path, "operators of the graph", rounded.weight, rounded.bias))
+
+
+def _rewritten(graph: Graph, replacements: Sequence[Replacement]) -> Graph:
+    """The graph with the new operators where the last one of each region stood; all else is the same node objects."""
+    consts: dict[int, Const] = {}  # by id(tensor): one constant for numbers that are written once
+    standing = {id(part.region.output): part for part in replacements}
+    gone = {id(node) for part in replacements for node in part.region.nodes}
+    nodes: list[Node] = []
+    for node in graph.nodes:
+        if id(node.output) in standing:
+            nodes.extend(_nodes(standing[id(node.output)], consts))
+        elif id(node) not in gone:
+            nodes.append(node)
+    return ir.live(Graph(graph.inputs, tuple(nodes), graph.outputs))
+
+
+def _nodes(part: Replacement, consts: dict[int, Const]) -> Iterator[Node]:
+    """The new operators; what lies between two of them is a value of its own."""
+    operations = _written_operations(part, consts)
+    value = part.region.input
+    for number, operation in enumerate(operations):
+        last = number == len(operations) - 1
+        output = part.region.output if last else Value(value.shape, None, part.region.output.dtype)
+        yield Node(operation, (value,), output, part.path, None)
+        value = output
+
+
+def _written_operations(part: Replacement, consts: dict[int, Const]) -> tuple[ir.Operation, ...]:
+    pending, region = part.region.pending, part.region
+    hints = _hints(region)
+    bias = consts.setdefault(id(part.bias), _literal(part.bias, hints["bias"]))
+    if pending.core is None:
+        scale = _literal(part.weight.reshape(-1), hints["weight"])
+        found = _affine_operations(pending, scale, bias)
+        assert found is not None
+        return found
+    weight = consts.setdefault(id(part.weight), _literal(part.weight, hints["weight"]))
+    operation = _operation(weight, None if pending.bias_zero else bias, pending.core.plan.geometry, pending)
+    assert operation is not None
+    return (operation,)
+
+
+def _hints(region: Region) -> Mapping[str, tuple[str, ...]]:
+    """Names of the constants whose place the new ones take."""
+    layers = [node.operation for node in region.nodes if isinstance(node.operation, (ir.Conv, ir.Linear))]
+    if layers:
+        largest = max(layers, key=lambda layer: layer.weight.numel)
+        return {"weight": largest.weight.paths[:1], "bias": largest.bias.paths[:1] if largest.bias else ()}
+    paths = [const.paths[:1] for node in region.nodes for const in node.consts()]
+    return {"weight": paths[0] if paths else (), "bias": paths[-1] if len(paths) > 1 else ()}
+
+
+def _literal(tensor: Tensor, paths: tuple[str, ...]) -> Const:
+    return Const((), paths, tuple(tensor.shape), None, tensor)

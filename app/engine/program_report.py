@@ -1,0 +1,173 @@
+"""The report of a graph file's job, from the values that its steps left."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+
+from app.engine.fuse.census import Census
+from app.engine.fuse.programs import ProgramFusion
+from app.engine.reporting import dtype_name, environment_of
+from app.engine.steps import Asked
+from app.engine.verify.equivalence import Figures
+from app.engine.verify.probes import SEED
+from app.report import (
+    Detected,
+    Equivalence,
+    IdentityError,
+    InputFile,
+    Inspection,
+    NativeError,
+    OutputFile,
+    Probe,
+    ReadAs,
+    Refused,
+    RegionError,
+    Replaced,
+    Report,
+    StoredError,
+    Summary,
+    fused_filename,
+)
+
+if TYPE_CHECKING:  # the steps make the job, the report reads it
+    from app.engine.programs import ProgramEvidence, ProgramJob
+
+_NAMES = {"onnx": "ONNX graph", "pt2": "torch.export program"}
+
+
+def equivalence_of(job: ProgramJob, figures: Figures, native: torch.dtype, device: str, passed: bool) -> Equivalence:
+    """The three figures; always end to end, from input to output and on both sides of what is not read."""
+    return Equivalence(
+        scope="model",
+        identity=IdentityError(relative=figures.identity),
+        stored=StoredError(relative=figures.stored, noise=figures.stored_noise),
+        native=NativeError(
+            relative=figures.native,
+            absolute=figures.native_absolute,
+            noise=figures.native_noise,
+            dtype=dtype_name(native),
+        ),
+        probe=Probe(shape=tuple(value.shape for value in job.program.graph.inputs), seed=SEED, device=device),
+        passed=passed,
+    )
+
+
+def report_of(
+    job: ProgramJob,
+    fusion: ProgramFusion,
+    evidence: ProgramEvidence | None,
+    after: Census,
+    equivalence: Equivalence | None,
+    asked: Asked,
+    digests: tuple[str, str],
+    seconds: Mapping[str, float],
+) -> Report:
+    refused = _refused(job, fusion)
+    before = job.census
+    return Report(
+        summary=Summary(
+            parameters_before=before.parameters,
+            parameters_after=after.parameters,
+            batch_norms_before=before.batch_norms,
+            batch_norms_after=after.batch_norms,
+            convolutions_before=before.convolutions,
+            convolutions_after=after.convolutions,
+            operators_before=before.operators,
+            operators_after=after.operators,
+            layers_replaced=len(fusion.replacements),
+            layers_refused=len(refused),
+            layers_removed=0,
+            bytes_stripped=0,
+            bytes_saved_by_fusing=before.bytes - after.bytes,
+        ),
+        input=_input(job, asked.source, asked.filename, digests[0]),
+        output=OutputFile(
+            filename=fused_filename(asked.filename),
+            bytes=asked.target.stat().st_size,
+            sha256=digests[1],
+            format=job.kind.code,
+        ),
+        equivalence=equivalence,
+        replaced=_replaced(fusion, evidence),
+        refused=refused,
+        removed=(),
+        read_as=_read_as(job),
+        notes=_notes(job, fusion, evidence),
+        timings_seconds={**seconds, "total": round(sum(seconds.values()), 6)},
+        environment=environment_of(asked.device),
+    )
+
+
+def inspection_of(job: ProgramJob, source: Path, filename: str, digest: str) -> Inspection:
+    return Inspection(
+        input=_input(job, source, filename, digest),
+        read_as=_read_as(job),
+        globals=(),
+        notes=tuple(f"{part.path}: {part.reason}" for part in job.program.skipped),
+    )
+
+
+def _replaced(fusion: ProgramFusion, evidence: ProgramEvidence | None) -> tuple[Replaced, ...]:
+    proofs = evidence.baseline.proof.regions if evidence else (None,) * len(fusion.replacements)
+    return tuple(
+        Replaced(
+            path=part.path,
+            read_as=part.read_as,
+            before=part.before,
+            after=part.after,
+            parameters_before=part.region.pending.cost.parameters,
+            parameters_after=part.weight.numel() + (0 if part.region.pending.bias_zero else part.bias.numel()),
+            assumed=False,
+            error=RegionError(identity=proof.identity, native=proof.native) if proof else None,
+        )
+        for part, proof in zip(fusion.replacements, proofs, strict=True)
+    )
+
+
+def _refused(job: ProgramJob, fusion: ProgramFusion) -> tuple[Refused, ...]:
+    """What could have been folded and was not, and what was not read; each reason once, in order."""
+    left = [(cut.path, cut.code, cut.reason) for cut in fusion.cuts]
+    unread = [(part.path, part.code, part.reason) for part in job.program.skipped]
+    found = dict.fromkeys([*left, *unread])
+    return tuple(Refused(path=path, code=code, reason=reason) for path, code, reason in found)
+
+
+def _read_as(job: ProgramJob) -> tuple[ReadAs, ...]:
+    counts = Counter(type(node.operation).__name__ for node in job.program.graph.nodes)
+    return tuple(
+        ReadAs(class_path=name, read_as=_NAMES[job.kind.code], count=count) for name, count in sorted(counts.items())
+    )
+
+
+def _notes(job: ProgramJob, fusion: ProgramFusion, evidence: ProgramEvidence | None) -> tuple[str, ...]:
+    notes = []
+    if not fusion.replacements:
+        notes.append("nothing to replace: every linear stretch that can be one convolution is one already")
+    if job.program.skipped:
+        notes.append(f"{len(job.program.skipped)} operators are not read: what lies beside them is fused all the same")
+    if evidence is not None and evidence.note:
+        notes.append(evidence.note)
+    return tuple(notes)
+
+
+def _input(job: ProgramJob, source: Path, filename: str, digest: str) -> InputFile:
+    return InputFile(
+        filename=filename,
+        bytes=source.stat().st_size,
+        sha256=digest,
+        format=job.kind.code,
+        detected=Detected(
+            family=None,
+            source="",
+            model_class=_NAMES[job.kind.code],
+            dtype=dtype_name(job.census.dtype),
+            parameters=job.census.parameters,
+            batch_norms=job.census.batch_norms,
+            convolutions=job.census.convolutions,
+        ),
+    )

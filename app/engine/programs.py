@@ -1,0 +1,237 @@
+"""Graph files: the steps of the pipeline for formats that hold the data flow."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from app.engine.dialects import Dialect, dialect_of
+from app.engine.formats.detect import Kind, detect
+from app.engine.formats.limits import Limits
+from app.engine.formats.mapped_file import MappedFile
+from app.engine.fuse.census import Census
+from app.engine.fuse.programs import ProgramFusion, plan_program
+from app.engine.interpret.lockstep import Fused
+from app.engine.interpret.numeric import run
+from app.engine.ir.program import Port, Program
+from app.engine.program_report import equivalence_of, inspection_of, report_of
+from app.engine.steps import Asked, Steps
+from app.engine.verify.compare import silent
+from app.engine.verify.equivalence import Baseline, See, failure, measure_elsewhere, measure_original, measure_written
+from app.engine.verify.onnx_runtime import CannotRun
+from app.engine.verify.probes import typed_probe
+from app.engine.verify.sizes import candidates, others
+from app.engine.verify.written import missing
+from app.errors import InvalidOption, NotEquivalent, UnsupportedContent
+from app.options import FuseOptions
+from app.report import Equivalence, Inspection, Report
+
+_LIMITS = Limits()
+Shapes = Mapping[str, tuple[int, ...]]
+# How a file, followed as this program, is run to see what its loader will see.
+RunBy = Callable[[Path, Program], See]
+
+
+@dataclass(frozen=True, slots=True)
+class ProgramJob:
+    """What was read: the file, its computation at the probe's shapes, and its counts."""
+
+    path: Path
+    dialect: Dialect
+    kind: Kind
+    file: Any
+    ports: tuple[Port, ...]
+    shapes: Shapes
+    program: Program
+    census: Census
+    given_shape: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class ProgramEvidence:
+    """What was proved before writing, and what gives the native figures."""
+
+    baseline: Baseline
+    inputs: tuple[Tensor, ...]
+    run_by: RunBy
+    native: torch.dtype
+    note: str
+
+
+def read(source: Path, options: FuseOptions) -> ProgramJob:
+    """The graph in the file, followed at shapes that all of it takes, as far as there are such."""
+    mapped = MappedFile(source)
+    kind = detect(mapped, _LIMITS)
+    dialect = dialect_of(kind)
+    file = dialect.read(mapped, _LIMITS)
+    ports = dialect.ports(file)
+    shapes, program = _followed(dialect, file, ports, options.probe_shape)
+    census = dialect.count(file)
+    if options.dtype == "float32" and census.dtype in (torch.float16, torch.bfloat16):
+        raise InvalidOption(
+            f"dtype is 'float32', and the edges of this graph are typed {_name(census.dtype)}.",
+            remedy="Leave dtype out, or export the model in float32.",
+        )
+    return ProgramJob(source, dialect, kind, file, ports, shapes, program, census, options.probe_shape)
+
+
+def _followed(dialect: Dialect, file: Any, ports: tuple[Port, ...], given: str | None) -> tuple[Shapes, Program]:
+    """The first shapes with which every operator can be read, else those with which most can."""
+    best: tuple[Shapes, Program] | None = None
+    tried: set[tuple[tuple[int, ...], ...]] = set()
+    for shapes in candidates(ports, given):
+        key = tuple(shapes.values())
+        if key in tried:
+            continue
+        tried.add(key)
+        program = dialect.follow(file, shapes)
+        if best is None or len(program.skipped) < len(best[1].skipped):
+            best = shapes, program
+        if not program.skipped:
+            break
+    assert best is not None
+    return best
+
+
+def plan(job: ProgramJob, options: FuseOptions) -> ProgramFusion:
+    """What is to be replaced, and the graph that results."""
+    return plan_program(job.program, job.dialect.operators_of)
+
+
+def prove(job: ProgramJob, fusion: ProgramFusion, device: str) -> ProgramEvidence:
+    """Prove each region in lockstep, and measure the original's own noise with what will run it."""
+    inputs = typed_probe([(value.shape, value.dtype) for value in job.program.graph.inputs])
+    for way in _ways_to_run(job, inputs, device):
+        native, run_by, note = way
+        see = run_by(job.path, job.program)
+        baseline = measure_original(fusion.basis, _fused(fusion), inputs, native, device, see, job.program.graph)
+        if baseline.finite:
+            break
+    if silent(baseline.proof.outputs):
+        raise UnsupportedContent(
+            "the model's outputs are not finite numbers: nothing that fusing changes could be seen in them",
+            remedy="upload a model whose training did not diverge, or give a probe_shape that it takes",
+        )
+    return ProgramEvidence(baseline, tuple(inputs), run_by, native, note)
+
+
+def _ways_to_run(job: ProgramJob, inputs: Sequence[Tensor], device: str) -> Iterator[tuple[torch.dtype, RunBy, str]]:
+    """The format's own runtime, where it runs the whole file; else the numeric reading, as the file says or wider."""
+    stored, note = job.census.dtype, ""
+    if job.dialect.run is not None:
+        note = "the native figures are of the numeric reading"
+    if job.dialect.run is not None and not job.program.skipped:
+        names, own = job.program.inputs, job.dialect.run
+        try:
+            own(job.path, names, inputs, device)
+            yield stored, lambda path, _: lambda given: own(path, names, given, device), ""
+        except CannotRun as error:
+            note += f", as onnxruntime can't run the model ({error})"
+    yield stored, lambda _, program: lambda given: run(program.graph, given, None, device), note
+    for wider in (torch.float32, torch.float64):
+        yield wider, _numeric(wider, device), f"the native figures are of the numeric reading, in {_name(wider)}"
+
+
+def _numeric(dtype: torch.dtype, device: str) -> RunBy:
+    return lambda _, program: lambda given: run(program.graph, given, dtype, device)
+
+
+def _fused(fusion: ProgramFusion) -> list[Fused]:
+    return [Fused(part.region, part.weight, part.bias) for part in fusion.replacements]
+
+
+def write(job: ProgramJob, fusion: ProgramFusion, options: FuseOptions, target: Path) -> None:
+    """Write the file with the rewritten graph."""
+    try:
+        job.dialect.write(job.file, fusion.program, fusion.graph, target)
+    except BaseException:
+        target.unlink(missing_ok=True)
+        raise
+
+
+def measure(
+    job: ProgramJob, fusion: ProgramFusion, evidence: ProgramEvidence, options: FuseOptions, target: Path, device: str
+) -> Equivalence:
+    """Read the written file back, run it, and compare. Raises NotEquivalent, and then leaves no file."""
+    try:
+        return _measured(job, fusion, evidence, options, target, device)
+    except BaseException:
+        target.unlink(missing_ok=True)
+        raise
+
+
+def _measured(
+    job: ProgramJob, fusion: ProgramFusion, evidence: ProgramEvidence, options: FuseOptions, target: Path, device: str
+) -> Equivalence:
+    written = _reread(job, target)
+    after = job.dialect.follow(written, job.shapes)
+    _check_alike(job.program, after)
+    lost = missing(after.graph, _fused(fusion))
+    if lost is not None:
+        raise NotEquivalent(f"the written file does not hold the convolution of {lost.region.nodes[-1].owner}")
+    see = evidence.run_by(target, after)
+    figures = measure_written(evidence.baseline, after.graph, evidence.native, device, see)
+    problem = failure(figures, evidence.baseline.proof.regions, options.max_error)
+    problem = problem or _problem_elsewhere(job, written, device)
+    equivalence = equivalence_of(job, figures, evidence.native, device, problem is None)
+    if problem is not None:
+        raise NotEquivalent(
+            problem,
+            remedy="the model is not returned; pass a larger max_error if you set one",
+            equivalence=equivalence.model_dump(mode="json"),  # null where a figure is not finite
+        )
+    return equivalence
+
+
+def _reread(job: ProgramJob, target: Path) -> Any:
+    return job.dialect.read(MappedFile(target), _LIMITS)
+
+
+def _check_alike(before: Program, after: Program) -> None:
+    """The written file must have kept its face. Raises NotEquivalent."""
+    faces = [(program.inputs, program.outputs, len(program.skipped)) for program in (before, after)]
+    if faces[0] != faces[1] or len(before.graph.inputs) != len(after.graph.inputs):
+        raise NotEquivalent("the written file has other inputs, outputs or unread operators than the one that was read")
+
+
+def _problem_elsewhere(job: ProgramJob, written: Any, device: str) -> str | None:
+    """What goes wrong at other sizes, if the file leaves sizes open: nothing that was replaced may rest on one."""
+    shapes = others(job.ports, job.given_shape)
+    if shapes is None:
+        return None
+    before, after = (job.dialect.follow(file, shapes) for file in (job.file, written))
+    if before.skipped:
+        return None  # these sizes do not suit the model
+    _check_alike(before, after)
+    inputs = typed_probe([(value.shape, value.dtype) for value in before.graph.inputs])
+    return measure_elsewhere(before.graph, after.graph, inputs, device)
+
+
+def report(
+    job: ProgramJob,
+    fusion: ProgramFusion,
+    evidence: ProgramEvidence | None,
+    dropped: None,
+    equivalence: Equivalence | None,
+    asked: Asked,
+    digests: tuple[str, str],
+    seconds: Mapping[str, float],
+) -> Report:
+    """The report on a graph file."""
+    census = job.dialect.count(_reread(job, asked.target))
+    return report_of(job, fusion, evidence, census, equivalence, asked, digests, seconds)
+
+
+def inspect(source: Path, filename: str, sha256: str) -> Inspection:
+    """What is in the file, before anything is fused. Raises AppError."""
+    return inspection_of(read(source, FuseOptions()), source, filename, sha256)
+
+
+def _name(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
+
+
+STEPS = Steps(read=read, plan=plan, prove=prove, write=write, measure=measure, report=report)

@@ -1,0 +1,48 @@
+"""What onnxruntime makes of a model, with everything that it would fuse or fold turned off."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+_QUIET = 4  # fatal errors only: what it warns of is the file's business
+
+
+class CannotRun(Exception):
+    """The runtime has no kernel for something in the model, or is not installed."""
+
+
+def run_onnx(model: Path, names: Sequence[str], inputs: Sequence[Tensor], device: str) -> list[Tensor]:
+    """The outputs for these inputs, given in the order of `names`. Raises CannotRun."""
+    try:
+        import onnxruntime  # type: ignore[import-untyped]  # ships no types
+    except ImportError as error:
+        raise CannotRun("onnxruntime is not installed") from error
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    options.log_severity_level = _QUIET
+    options.intra_op_num_threads = torch.get_num_threads()
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # others compute on these cores, too
+    providers = ["CPUExecutionProvider"]
+    if device.startswith("cuda") and "CUDAExecutionProvider" in onnxruntime.get_available_providers():
+        providers.insert(0, "CUDAExecutionProvider")
+    try:
+        session = onnxruntime.InferenceSession(str(model), options, providers=providers)
+        kinds = {port.name: port.type for port in session.get_inputs()}
+        feed: dict[str, Any] = {}
+        for name, tensor in zip(names, inputs, strict=True):
+            feed[name] = tensor.numpy().astype(_element(kinds[name]))
+        return [torch.from_numpy(np.asarray(found)) for found in session.run(None, feed)]
+    except Exception as error:  # the runtime's own exceptions share no base class but this
+        raise CannotRun(str(error).splitlines()[0][:300]) from error
+
+
+def _element(kind: str) -> type:
+    """`tensor(float16)` as numpy says it. Raises KeyError for what numpy has no type for."""
+    named = {"float": "float32", "double": "float64", "bool": "bool_"}
+    inner = kind.removeprefix("tensor(").removesuffix(")")
+    found: type = getattr(np, named.get(inner, inner))
+    return found
