@@ -13,6 +13,8 @@ from app.report import Removed
 # Where training scripts keep the model, the best first.
 _KEYS = ("ema", "model_ema", "ema_model", "model", "net", "network", "module", "state_dict", "generator", "backbone")
 _WEIGHTS = (*_KEYS, "params_ema", "params", "model_state_dict", "weights")
+_AVERAGES = ("ema", "model_ema", "ema_model")
+_HELD = ("ema", "ema_model", "module", "model", "averaged_model", "shadow")  # where an object keeps its model
 _DROPPED = (
     *("optimizer", "optimizers", "optim", "optimizer_state", "optimizer_states", "optimizer_state_dict"),
     *("scaler", "grad_scaler", "amp_scaler", "scaler_state_dict", "amp"),
@@ -35,11 +37,15 @@ _MAX_WRAPPERS = 16
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """The model of a file. `key` is where its top-level dictionary has it, empty for a bare module."""
+    """The model of a file. `key` is where its top-level dictionary has it, empty for a bare module.
+
+    `outer` is the model with its wrappers.
+    """
 
     module: Module
     key: str
     wrappers: tuple[str, ...]
+    outer: Object
 
 
 def find_model(root: Any) -> Found:
@@ -55,20 +61,33 @@ def find_model(root: Any) -> Found:
             f"the file holds {_kind(root)}, neither a module nor a dictionary with one",
             remedy="save the whole model: torch.save(model, 'model.pt') or torch.save({'model': model}, 'model.pt')",
         )
-    for key in (*_KEYS, *(key for key in table if key not in _KEYS)):
-        if isinstance(key, str) and _is_model(table.get(key)):
-            return _unwrapped(table[key], key)
+    keys = [*_KEYS, *(key for key in table if isinstance(key, str) and key not in _KEYS)]
+    for key in keys:
+        model = _held(table.get(key)) if key in _AVERAGES else table.get(key)
+        if isinstance(model, Object) and _is_model(model):
+            return _unwrapped(model, key)
+    for key in keys:
+        if (model := _held(table.get(key))) is not None:
+            return _unwrapped(model, key)
     where = _state_dict_at(table)
     if where is not None:
         raise NeedsArchitecture(
             f"the file holds a state dict ({where}): names and weights, but neither the layers' eps nor the data flow",
             remedy="upload the whole model instead: torch.save({'model': model}, 'model.pt')",
         )
-    keys = ", ".join(repr(key) for key in list(table)[:12]) or "none"
+    named = ", ".join(repr(key) for key in list(table)[:12]) or "none"
     raise NothingToFuse(
-        f"the file holds a dictionary without a module in it (keys: {keys})",
+        f"the file holds a dictionary without a module in it (keys: {named})",
         remedy="save the whole model under 'model': torch.save({'model': model}, 'model.pt')",
     )
+
+
+def _held(value: Any) -> Object | None:
+    """The model that a value is, or that an object or a dictionary holds: what averages weights keeps them so."""
+    if isinstance(value, Object) and _is_model(value):
+        return value
+    inside = value.state if isinstance(value, Object) and isinstance(value.state, dict) else mapping(value)
+    return next((inside[name] for name in _HELD if _is_model(inside.get(name))), None) if inside else None
 
 
 def _is_model(node: Any) -> bool:
@@ -85,13 +104,14 @@ def _compiled(node: Any) -> Any:
 
 def _unwrapped(node: Object, key: str) -> Found:
     wrappers: list[str] = []
+    outer = node
     while not is_module(node) or len(wrappers) < _MAX_WRAPPERS:
         inner = _wrapped(node)
         if inner is None:
             break
         wrappers.append(Module(node).class_path if is_module(node) else _COMPILED.path)
         node = inner
-    return Found(Module(node), key, tuple(wrappers))
+    return Found(Module(node), key, tuple(wrappers), outer)
 
 
 def _wrapped(node: Object) -> Object | None:
@@ -139,7 +159,7 @@ def strip(root: Any, found: Found) -> list[Removed]:
     if not found.key or table is None:
         return []
     moves = found.key in _DUPLICATES
-    holder = table[found.key]
+    holder = found.outer if found.key in _AVERAGES else table[found.key]
     dropped = {key: table[key] for key in (*_DROPPED, *_DUPLICATES) if key != found.key and _goes(key, table, moves)}
     for key in dropped:
         table[key] = None

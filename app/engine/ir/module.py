@@ -1,5 +1,6 @@
 """A view of an inert object as a torch.nn.Module: class path, tensors, children, attributes; and edits of it."""
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +12,8 @@ from app.errors import TooLarge
 
 MAX_PLACES = 100_000
 MAX_DEPTH = 100  # descriptions are followed by recursion; real models nest a dozen deep
+
+_SURROGATES = re.compile("[\ud800-\udfff]")  # halves of a character, that no report could name
 
 _ORDERED_DICT = Global("collections", "OrderedDict")
 _RECONSTRUCTORS = {Global("copy_reg", "_reconstructor"), Global("copyreg", "_reconstructor")}
@@ -64,7 +67,7 @@ def is_module(node: Any) -> bool:
 
 def _is_name(key: Any) -> bool:
     """What torch.nn.Module takes as the name of a parameter or child: paths are made of them."""
-    return isinstance(key, str) and key != "" and "." not in key
+    return isinstance(key, str) and key != "" and "." not in key and not _SURROGATES.search(key)
 
 
 @dataclass(frozen=True, slots=True)

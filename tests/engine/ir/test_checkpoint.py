@@ -158,11 +158,31 @@ class Average:
         self.ema = model
 
 
-@pytest.mark.parametrize("average", [Average(layer()), {"module": layer()}, layer().state_dict()])
+@pytest.mark.parametrize(
+    "average", [Average(layer().state_dict()), {"module": layer().state_dict()}, layer().state_dict()]
+)
 def test_averages_that_are_no_module_are_not_called_copies(average, read):
     removed, table = stripped(read({"ema": average, "model": layer()}))
     assert table["ema"] is None
     assert removed["ema"].reason.startswith("weights without a module that can be read: the model under 'model'")
+
+
+@pytest.mark.parametrize("name", ["ema", "module"])
+def test_the_average_that_an_object_or_a_dictionary_keeps_goes_before_the_raw_model(name, read):
+    class_like, in_dictionary = Average(None), {name: layer()}
+    setattr(class_like, name, layer())
+    for holder in (class_like, in_dictionary):
+        root = read({"model": layer(), "ema": holder})
+        found = find_model(root)
+        assert found.key == "ema"
+        strip(root, found)
+        assert mapping(root)["model"] is found.outer
+        assert is_module(found.outer)
+        assert mapping(root)["ema"] is None
+
+
+def test_a_model_is_found_within_a_dictionary_of_the_file(read):
+    assert find_model(read({"epoch": 3, "state": {"model": layer()}})).key == "state"
 
 
 @pytest.mark.parametrize("key", ["optimizer_state_dict", "optimizer_states", "scaler_state_dict"])

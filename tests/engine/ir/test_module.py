@@ -1,6 +1,7 @@
 """An inert object seen as a torch.nn.Module, and edits of it that torch accepts."""
 
 import copy
+from collections import OrderedDict
 
 import pytest
 import torch
@@ -103,3 +104,8 @@ def test_a_tree_deeper_than_the_limit_is_refused():
     assert sum(1 for _ in nested(MAX_DEPTH).walk()) == MAX_DEPTH + 1
     with pytest.raises(TooLarge, match=str(MAX_DEPTH)):
         list(nested(MAX_DEPTH + 1).walk())
+
+
+def test_a_child_whose_name_no_report_could_say_is_no_child(tmp_path):
+    torch.save(nn.Sequential(OrderedDict([("c\ud800", nn.Conv2d(3, 4, 3))])), tmp_path / "odd.pt")
+    assert not is_module(read_file(tmp_path / "odd.pt").root)
