@@ -10,6 +10,7 @@ from app.engine.formats.onnx.naming import Names, all_names
 from app.engine.formats.onnx.order import Step
 from app.engine.forward.onnx import captured, first_output
 from app.engine.ir import graph as ir
+from app.engine.ir.alike import Alike
 from app.engine.ir.graph import Graph, Node, Value, leaves
 from app.engine.ir.program import Program
 
@@ -35,6 +36,10 @@ class _Rewrite:
         self._operators = Names(set())
         self._owned = _owned(program, graph)
         self._ones: dict[tuple[int, object], Weight] = {}
+        self._alike = Alike(program.graph)
+        values = (*program.graph.inputs, *(node.output for node in program.graph.nodes))
+        self._by_name = {program.names[id(value)]: value for value in values if id(value) in program.names}
+        self._given = _given(program, graph, self._owned)
         # What stands where the old graph ended keeps the name of what stood there.
         for old, new in zip(leaves(program.graph.outputs), leaves(graph.outputs), strict=True):
             self._names.setdefault(id(new), self._names[id(old)])
@@ -45,8 +50,10 @@ class _Rewrite:
         gone: dict[str, str] = {}  # names of operators that make room, by what they gave
         for place, node in enumerate(self._model.graph.node):
             owned = self._owned.get(first_output(node))
-            if owned is None or len(owned.left) == len(owned.all) or not self._reducible(node, owned):
-                yield _kept(node, place)
+            if owned is None:
+                yield _kept(node, place, [self._present(name) for name in node.input])
+            elif len(owned.left) == len(owned.all) or not self._reducible(node, owned):
+                yield _kept(node, place, list(node.input))
             elif owned.left:
                 yield self._reduced(node, owned, place)
             else:
@@ -54,6 +61,16 @@ class _Rewrite:
                 continue
             self._operators.claim(node.name)
         yield from self._emitted(gone)
+
+    def _present(self, name: str) -> str:
+        """What an operator that is no node reads: of a value that is gone it wants the sizes, which others have."""
+        value = self._by_name.get(self._program.aliases.get(name, name))
+        if value is None or id(value) in self._given:
+            return name
+        alike = (other for other in self._alike.of(value) if id(other) in self._given)
+        found = next(alike, None)
+        assert found is not None, f"{name!r} is read and not there"
+        return self._name(found)
 
     def _reducible(self, node: NodeProto, owned: _Owned) -> bool:
         """Of an operator that is read in parts the rest is kept whole, but where it is known to work in parts."""
@@ -102,6 +119,18 @@ class _Rewrite:
         return self._names[id(value)]
 
 
+def _given(program: Program, graph: Graph, owned: dict[str, _Owned]) -> set[int]:
+    """The values that have a name in the file that is written: not those within an operator."""
+    original = {id(node) for node in program.graph.nodes}
+    given = {id(value) for value in graph.inputs} | {
+        id(node.output) for node in graph.nodes if id(node) not in original
+    }
+    left = [node for node in graph.nodes if id(node) in original]
+    given.update(id(node.output) for node in left if id(node.output) in program.names)
+    given.update(id(entry.left[-1].output) for entry in owned.values() if entry.left)
+    return given
+
+
 def _owned(program: Program, graph: Graph) -> dict[str, _Owned]:
     left = {id(node) for node in graph.nodes}
     owned: dict[str, _Owned] = {}
@@ -113,8 +142,8 @@ def _owned(program: Program, graph: Graph) -> dict[str, _Owned]:
     return owned
 
 
-def _kept(node: NodeProto, place: int) -> Step:
-    return Step((place, 0), list(node.input), captured(node), tuple(node.output), node)
+def _kept(node: NodeProto, place: int, inputs: list[str | Weight]) -> Step:
+    return Step((place, 0), inputs, captured(node), tuple(node.output), node)
 
 
 def _new(draft: Draft, name: str, place: tuple[int, int]) -> Step:

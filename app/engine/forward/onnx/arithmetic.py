@@ -9,7 +9,7 @@ from torch import Tensor
 
 from app.engine.forward.onnx.call import Call
 from app.engine.forward.onnx.formula import literal
-from app.engine.forward.onnx.operator import Operator, Results, Tensors, is_float, plain
+from app.engine.forward.onnx.operator import Operator, Results, Tensors, broadcast, is_float, plain
 from app.engine.ir.graph import Const, Value
 
 
@@ -129,7 +129,7 @@ def over_all(function: Callable[[Tensor, Tensor], Tensor]) -> Operator:
     def run(*tensors: Tensor) -> Tensor:
         return reduce(function, tensors)
 
-    return Operator(lambda call: Tensors(run, call.inputs))
+    return Operator(lambda call: Tensors(run, call.inputs, shape=broadcast(call)))
 
 
 def _mean(*tensors: Tensor) -> Tensor:

@@ -44,11 +44,17 @@ class Emitter(Vocabulary):
         args: tuple[Any, ...],
         folds: bool = True,
         foreign: bool = False,
+        shape: tuple[int, ...] | None = None,
     ) -> Known:
-        """function(*args): a constant if all tensors among `args` are, else a node."""
-        sample = self._try(name, function, args, foreign)
+        """function(*args): a constant if all tensors among `args` are, else a node.
+
+        Where the shape of the result is known, the function is tried on single elements only, for its dtype.
+        """
+        sample = self._try(name, function, args, foreign, alone=shape is not None)
         if not isinstance(sample, Tensor):
             raise self._unusable(name, "does not give one tensor")
+        if shape is not None:
+            sample = sample.new_zeros(()).expand(shape)
         return self._known(name, function, args, sample, folds)
 
     def compute_many(
@@ -68,7 +74,7 @@ class Emitter(Vocabulary):
 
     def keeping(self, name: str, function: Callable[..., Tensor], x: Known, *args: Any) -> Known:
         """An element-wise function that keeps shape and dtype of `x`: not run to know it."""
-        if isinstance(x, Const) or any(isinstance(arg, Value) for arg in args):
+        if not isinstance(x, Value) or not all(_enlarges_nothing(arg, x.shape) for arg in args):
             return self.compute(name, function, (x, *args))
         return self._apply(name, function, (x, *args), {}, x.shape, x.dtype)
 
@@ -86,13 +92,15 @@ class Emitter(Vocabulary):
             self.dtypes[id(folded)] = (folded, sample.dtype)
         return folded
 
-    def _try(self, name: str, function: Callable[..., Any], args: tuple[Any, ...], foreign: bool = False) -> Any:
+    def _try(
+        self, name: str, function: Callable[..., Any], args: tuple[Any, ...], foreign: bool = False, alone: bool = False
+    ) -> Any:
         """The function on zeros, and on ones where it does not take zeros (an integer division).
 
         One that is not ours is tried in float64 as well: some implementations take only the dtypes of the standard.
         """
         for fill in (0, 1):
-            samples = [self._sample(name, arg, fill, foreign) for arg in args]
+            samples = [_single(arg, self, fill) if alone else self._sample(name, arg, fill, foreign) for arg in args]
             try:
                 with torch.no_grad():
                     result = function(*samples)
@@ -123,6 +131,20 @@ class Emitter(Vocabulary):
 def _constant(args: tuple[Any, ...]) -> bool:
     tensors = [arg for arg in args if isinstance(arg, (Value, Const))]
     return bool(tensors) and all(isinstance(tensor, Const) for tensor in tensors)
+
+
+def _single(arg: Any, ops: Emitter, fill: int) -> Any:
+    """One element in the place of a tensor."""
+    if not isinstance(arg, (Value, Const)):
+        return arg
+    return torch.full((1,) * len(arg.shape), fill, dtype=torch.uint8).to(ops.dtype(arg))
+
+
+def _enlarges_nothing(arg: Any, shape: tuple[int, ...]) -> bool:
+    if not isinstance(arg, (Value, Const)):
+        return True
+    fits = (size in (1, whole) for size, whole in zip(reversed(arg.shape), reversed(shape), strict=False))
+    return len(arg.shape) <= len(shape) and all(fits)
 
 
 def _widened(arg: Any) -> Any:

@@ -4,21 +4,25 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from math import prod
+from typing import Final
 
 from onnx import ModelProto, NodeProto, defs
 
 from app.engine.forward.onnx.call import Call, Dims, first_output
 from app.engine.forward.onnx.emitter import READ_ELEMENTS, Emitter, Known
-from app.engine.forward.onnx.inner import captured, inner_graphs
+from app.engine.forward.onnx.inner import captured, inner_graphs, needed
 from app.engine.forward.onnx.normalization import PARTIAL
 from app.engine.forward.onnx.ports import ports
 from app.engine.forward.onnx.static import declared_types, in_default_domain, static_dims, traced_dims
 from app.engine.forward.onnx.table import OPERATORS, OTHERS, RANDOM, SIZED_BY
 from app.engine.forward.vocabulary import UnknownFlow, const
-from app.engine.ir.graph import Const, Graph, Value, live
+from app.engine.ir.alike import Alike
+from app.engine.ir.graph import Apply, Const, Graph, Value, live
 from app.engine.ir.onnx_dtypes import torch_dtype
 from app.engine.ir.program import Program, Skipped
 from app.engine.ir.tensors import StoredTensor
+
+_CONSTANTS_ARE_WRITTEN_FROM: Final = 4  # of ir_version: before, each initializer is an input as well
 
 
 def follow(model: ModelProto, tensors: Mapping[str, StoredTensor], shapes: Mapping[str, tuple[int, ...]]) -> Program:
@@ -37,6 +41,7 @@ class _Seen:
     skipped: list[Skipped] = field(default_factory=list)
     opened: list[Value] = field(default_factory=list)  # outputs of operators that are not read
     ended: list[Value] = field(default_factory=list)  # what those operators take in
+    measured: list[Value] = field(default_factory=list)  # of which an operator that stays wants to know the sizes
 
 
 class _Follower:
@@ -47,6 +52,7 @@ class _Follower:
         self._ops, self._seen = Emitter(), _Seen()
         self._opsets = {opset.domain: opset.version for opset in model.opset_import}
         self._static = static_dims(model)
+        self._outputs = {value.name for value in model.graph.output}
 
     @cached_property
     def _traced(self) -> dict[str, Dims]:
@@ -59,17 +65,16 @@ class _Follower:
     def program(self) -> Program:
         seen = self._seen
         inputs = self._inputs()
-        for node in self._model.graph.node:
+        for node in needed(self._model.graph):
             self._visit(node)
         outputs = [
             (value.name, known)
             for value in self._model.graph.output
-            if isinstance(known := seen.known.get(value.name), Value)
+            if isinstance(known := seen.known.get(value.name), Value) and not any(known is one for one in seen.opened)
         ]
-        ended = list({id(value): value for value in seen.ended}.values())
-        graph = Graph((*inputs, *seen.opened), tuple(self._ops.nodes), ([value for _, value in outputs], ended))
+        graph = self._kept((*inputs, *seen.opened), [value for _, value in outputs])
         return Program(
-            live(graph),
+            graph,
             tuple(seen.names[id(value)] for value in inputs),
             tuple(name for name, _ in outputs),
             seen.names,
@@ -78,6 +83,21 @@ class _Follower:
             seen.aliases,
             {name: known for name, known in seen.known.items() if isinstance(known, Const)},
         )
+
+    def _kept(self, inputs: tuple[Value, ...], outputs: list[Value]) -> Graph:
+        """The live graph. A value whose sizes are asked for is kept, unless another that stays has the same."""
+        graph = live(Graph(inputs, tuple(self._ops.nodes), (outputs, _once(self._seen.ended))))
+        alike, inside = Alike(graph), {id(node.output) for node in graph.nodes} | {id(value) for value in inputs}
+        ends = {id(value) for value in graph.output_values()}
+
+        def stays(value: Value) -> bool:
+            """Only what plain operations read and give can be within a region."""
+            near = (value.node, *alike.readers(value))
+            bound = value.node is None or any(isinstance(node.operation, Apply) for node in near if node)
+            return id(value) in inside and (bound or id(value) in ends)
+
+        alone = [value for value in self._seen.measured if not any(map(stays, alike.of(value)))]
+        return live(Graph(inputs, tuple(self._ops.nodes), (outputs, _once([*self._seen.ended, *alone]))))
 
     def _inputs(self) -> list[Value]:
         """The file's inputs as values; initializers as constants."""
@@ -111,6 +131,8 @@ class _Follower:
         for name, known in zip(node.output, results, strict=False):
             if name:
                 self._take(node, name, known)
+        if all(isinstance(known, Const) for known in results):
+            self._measure(node, [known for known in results if isinstance(known, Const)])
         if node.op_type in PARTIAL and len(self._ops.nodes) - before > 1:
             self._seen.partial.add(self._ops.owner)
 
@@ -120,6 +142,13 @@ class _Follower:
         if same is not None:
             self._seen.aliases[name] = self._seen.aliases.get(same, same)
         self._bind(name, known)
+
+    def _measure(self, node: NodeProto, results: Sequence[Const]) -> None:
+        """An operator that makes constants of a value's sizes stays in the file, unless its results can be written."""
+        written = self._model.ir_version >= _CONSTANTS_ARE_WRITTEN_FROM and not set(node.output) & self._outputs
+        if not written or any(known.varies for known in results):
+            known = (self._seen.known.get(name) for name in node.input)
+            self._seen.measured.extend(value for value in known if isinstance(value, Value))
 
     def _read(self, node: NodeProto) -> Sequence[Known]:
         if node.op_type == "Constant" and not node.domain:
@@ -197,6 +226,10 @@ class _Follower:
                 value = Value(_sizes(dims) or (), None, dtype)
                 self._bind(name, value)
                 seen.opened.append(value)
+
+
+def _once(values: Sequence[Value]) -> list[Value]:
+    return list({id(value): value for value in values}.values())
 
 
 def _sizes(dims: Dims) -> tuple[int, ...] | None:

@@ -1,4 +1,4 @@
-"""Graphs inside operators (If, Loop, Scan): what they read of the graph around them."""
+"""What operators read of one another: directly, and within the graphs that some have inside (If, Loop, Scan)."""
 
 from collections.abc import Iterator
 
@@ -16,6 +16,20 @@ def inner_graphs(node: NodeProto) -> Iterator[GraphProto]:
 def captured(node: NodeProto) -> tuple[str, ...]:
     """Names that the inner graphs read and do not define, each once."""
     return tuple(dict.fromkeys(name for graph in inner_graphs(node) for name in _free(graph)))
+
+
+def needed(graph: GraphProto) -> list[NodeProto]:
+    """The operators that the graph's outputs depend on, in order."""
+    producer = {name: node for node in graph.node for name in node.output if name}
+    waiting = [value.name for value in graph.output]
+    names: set[str] = set()
+    while waiting:
+        name = waiting.pop()
+        if name in names or name not in producer:
+            continue
+        names.update(producer[name].output)
+        waiting.extend((*producer[name].input, *captured(producer[name])))
+    return [node for node in graph.node if not names.isdisjoint(node.output)]
 
 
 def _free(graph: GraphProto) -> Iterator[str]:

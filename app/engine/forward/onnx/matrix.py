@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from app.engine.forward.onnx.call import Call
-from app.engine.forward.onnx.operator import Operator, Results, Tensors, is_float, plain
+from app.engine.forward.onnx.operator import Operator, Results, Tensors, broadcast_shapes, is_float
 from app.engine.ir.graph import Const, Value
 
 
@@ -33,6 +33,15 @@ def _matmul_linear(call: Call) -> Results | None:
         return None
     weight = _weight(call, transposed=True)
     return None if weight is None else call.ops.linear(x, weight)
+
+
+def _matmul(call: Call) -> Tensors:
+    """The shape is told: to try it would take as long as the product."""
+    a, b = call.shape(0), call.shape(1)
+    if not a or not b or a[-1] != b[-min(2, len(b))]:
+        raise call.unknown("shapes-differ", f"MatMul of {a} and {b}")
+    front = broadcast_shapes(call, a[:-2], b[:-2])
+    return Tensors(torch.matmul, call.inputs, shape=(*front, *a[-2:-1], *(b[-1:] if len(b) > 1 else ())))
 
 
 def _gemm_linear(call: Call) -> Results | None:
@@ -84,7 +93,7 @@ def _einsum(call: Call) -> Tensors:
 
 
 OPERATORS: Final[dict[str, Operator]] = {
-    "MatMul": Operator(plain(torch.matmul).tensors, _matmul_linear),
+    "MatMul": Operator(_matmul, _matmul_linear),
     "Gemm": Operator(_gemm, _gemm_linear),
     "Einsum": Operator(_einsum),
 }

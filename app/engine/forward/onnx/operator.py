@@ -24,6 +24,7 @@ class Tensors:
     args: tuple[Any, ...]
     many: bool = False  # gives a list of tensors, one for each output
     foreign: bool = False  # an implementation that is not ours
+    shape: tuple[int, ...] | None = None  # of the result, where it is known without trying
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,13 +69,30 @@ class Operator:
             return [call.varying(result) for result in results]
         if self.elementwise and self.folds:
             return call.varying(call.ops.keeping(call.name, said.function, said.args[0], *said.args[1:]))
-        result = call.ops.compute(call.name, said.function, said.args, self.folds, said.foreign)
+        result = call.ops.compute(call.name, said.function, said.args, self.folds, said.foreign, said.shape)
         return settle(call, said.function, said.args, call.varying(result))
 
 
 def plain(function: Callable[..., Tensor], elementwise: bool = False) -> Operator:
-    """An operator that is one function of its inputs, without attributes."""
-    return Operator(lambda call: Tensors(function, call.inputs), elementwise=elementwise)
+    """An operator that is one function of its inputs, without attributes; they are broadcast to one another."""
+    return Operator(lambda call: Tensors(function, call.inputs, shape=broadcast(call)), elementwise=elementwise)
+
+
+def broadcast(call: Call) -> tuple[int, ...]:
+    """The shape that all inputs together have."""
+    return broadcast_shapes(call, *(known.shape for known in call.inputs if known is not None))
+
+
+def broadcast_shapes(call: Call, *shapes: tuple[int, ...]) -> tuple[int, ...]:
+    """What shapes are broadcast to. Raises UnknownFlow where they do not fit."""
+    rank = max(map(len, shapes), default=0)
+    sizes = []
+    for column in zip(*((1,) * (rank - len(shape)) + shape for shape in shapes), strict=True):
+        wide = {size for size in column if size != 1}
+        if len(wide) > 1:
+            raise call.unknown("shapes-differ", f"{call.name} meets shapes {shapes}")
+        sizes.append(wide.pop() if wide else 1)
+    return tuple(sizes)
 
 
 def is_float(call: Call, index: int = 0) -> bool:

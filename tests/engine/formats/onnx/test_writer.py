@@ -331,6 +331,30 @@ def test_sizes_that_may_differ_are_not_folded(rewrite, outputs):
     assert ops(rewrite(fixed)) == ["Sub"]
 
 
+def test_the_size_of_a_value_that_is_gone_is_taken_of_another(rewrite, outputs):
+    """norm(x) is read by a Shape as well, and goes into the convolution behind it."""
+    nodes = [
+        helper.make_node("Relu", ["x"], ["a"]),
+        helper.make_node("Mul", ["a", "s"], ["b"]),
+        helper.make_node("Add", ["b", "t"], ["c"]),
+        helper.make_node("Conv", ["c", "w"], ["d"]),
+        helper.make_node("Identity", ["c"], ["e"]),
+        helper.make_node("Shape", ["e"], ["shape"]),
+        helper.make_node("Reshape", ["d", "shape"], ["y"]),
+    ]
+    consts = {"s": f(4, 1, 1), "t": f(4, 1, 1), "w": f(4, 4, 1, 1)}
+    model = make(nodes, [value("x", "n", 4, "h", "w")], [value("y", "n", 4, "h", "w")], consts)
+    weight = consts["w"] * consts["s"].reshape(1, 4, 1, 1)
+    bias = (consts["w"].reshape(4, 4) @ consts["t"].reshape(4)).astype(np.float32)
+    conv = ir.Conv(literal(weight), literal(bias), (1, 1), ((0, 0), (0, 0)), (1, 1))
+
+    written = rewrite(model, lambda program: replaced(program, [1, 2, 3], conv))
+
+    assert ops(written) == ["Relu", "Conv", "Shape", "Reshape"]
+    assert written.graph.node[2].input[0] == "a"
+    assert_same(outputs(model), outputs(written))
+
+
 def test_a_graph_captured_by_an_inner_one_keeps_its_names(rewrite, outputs):
     then = helper.make_graph([helper.make_node("Add", ["same", "w"], ["t"])], "then", [], [value("t", 2, 4)])
     other = helper.make_graph([helper.make_node("Neg", ["same"], ["e"])], "else", [], [value("e", 2, 4)])

@@ -123,6 +123,43 @@ def test_reshapes_of_computed_sizes_are_followed():
     assert check(model, {"x": X}).graph.outputs[0][0].shape == (2, 4, 30)
 
 
+def sized(*between):
+    """An operator that asks for the sizes of `a`, and what stands before and behind."""
+    nodes = [*between, node("Shape", ["a"], ["shape"]), node("Reshape", ["z", "shape"], ["y"])]
+    consts = {"s": f(4, 1, 1), "w": f(4, 4, 1, 1), "w3": f(6, 4, 1, 1)}
+    return followed(model_of(nodes, {"x": X}, consts, dims=DYNAMIC), {"x": X})
+
+
+def test_a_value_whose_sizes_another_has_may_go():
+    """What is scaled is as large as what it is made of."""
+    program = sized(node("Relu", ["x"], ["r"]), node("Mul", ["r", "s"], ["a"]), node("Conv", ["a", "w"], ["z"]))
+
+    assert program.graph.outputs[1] == []
+
+
+def test_a_value_whose_sizes_no_other_has_stays():
+    """A convolution between two others: nothing else is as large as its output for certain."""
+    program = sized(node("Conv", ["x", "w"], ["a"]), node("Conv", ["a", "w"], ["z"]))
+
+    assert [program.names[id(value)] for value in program.graph.outputs[1]] == ["a"]
+
+
+def test_what_only_its_sizes_are_wanted_of_is_kept():
+    program = sized(node("Conv", ["x", "w3"], ["c"]), node("Relu", ["c"], ["a"]), node("Conv", ["x", "w3"], ["z"]))
+
+    assert [program.names[id(value)] for value in program.graph.outputs[1]] == ["a"]
+    assert kinds(program) == ["Conv", "Apply", "Conv", "Apply"]
+
+
+def test_sizes_that_the_writer_computes_keep_nothing():
+    nodes = [node("Conv", ["x", "w"], ["a"]), node("Conv", ["a", "w"], ["z"]), node("Shape", ["a"], ["shape"])]
+    model = model_of([*nodes, node("Reshape", ["z", "shape"], ["y"])], {"x": X}, {"w": f(4, 4, 1, 1)})
+
+    assert followed(model, {"x": X}).graph.outputs[1] == []
+    model.ir_version = 3
+    assert len(followed(model, {"x": X}).graph.outputs[1]) == 1
+
+
 def test_what_changes_nothing_is_an_alias():
     nodes = [
         node("Relu", ["x"], ["a"]),
@@ -252,7 +289,7 @@ def test_an_operator_that_can_not_be_read_is_skipped_by_name(op, inputs, attribu
             helper.make_tensor_value_info("k", TensorProto.INT64, (8,)),
             helper.make_tensor_value_info("t", TensorProto.STRING, (1,)),
         ],
-        [onnx.ValueInfoProto(name="y")],
+        [onnx.ValueInfoProto(name="y"), onnx.ValueInfoProto(name="b")],
         [numpy_helper.from_array(f(3, 4, 1, 1), "w"), numpy_helper.from_array(f(3, 7, 1, 1), "wrong")],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)])
