@@ -113,9 +113,17 @@ def divide(x: Tensor, y: Tensor) -> Tensor:
     return torch.div(x, y) if x.is_floating_point() else torch.div(x, y, rounding_mode="trunc")
 
 
-def power(x: Tensor, exponent: Tensor) -> Tensor:
-    """The result has the dtype of the base."""
-    return torch.pow(x, exponent).to(x.dtype)
+def _power(call: Call) -> Tensors:
+    """The result has the dtype of the base. An exponent of one number is part of the function, not a weight of it.
+
+    Who tries how the model answers to other weights would else meet powers of 2.0000001 of negative numbers.
+    """
+    exponent = call.need(1)
+    alone = isinstance(exponent, Const) and exponent.shape in ((), (1,)) and isinstance(call.need(0), Value)
+    if not alone:
+        return Tensors(lambda x, y: torch.pow(x, y).to(x.dtype), call.inputs, shape=broadcast(call))
+    number = call.number(1) or 0.0
+    return Tensors(lambda x: torch.pow(x, number).to(x.dtype), (call.need(0),), shape=broadcast(call))
 
 
 def _mod(call: Call) -> Tensors:
@@ -147,5 +155,5 @@ OPERATORS: Final[dict[str, Operator]] = {
     "Max": over_all(torch.maximum),
     "Min": over_all(torch.minimum),
     "Mod": Operator(_mod),
-    "Pow": plain(power),
+    "Pow": Operator(_power),
 }

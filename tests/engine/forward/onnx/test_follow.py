@@ -62,6 +62,12 @@ def test_a_norm_written_as_arithmetic_is_scale_and_shift_with_exact_constants():
     assert set(program.constants) == {"var", "mean", "eps", "sum", "std"}
 
 
+def test_an_exponent_is_no_weight():
+    model = model_of([node("Pow", ["x", "two"], ["y"])], {"x": X}, {"two": np.float32([2])})
+
+    assert list(check(model, {"x": X}).graph.nodes[0].consts()) == []
+
+
 def test_a_constant_that_is_used_twice_is_computed_once():
     """Fifty doublings would take 2^50 steps if each use was computed anew."""
     nodes = [node("Add", [f"c{k}", f"c{k}"], [f"c{k + 1}"]) for k in range(50)]
