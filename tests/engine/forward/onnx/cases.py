@@ -172,8 +172,20 @@ POOLING = [
     case("AveragePool", X, kinds="Pad AvgPool", kernel_shape=[3, 3], pads=[1, 0, 0, 2], count_include_pad=1),
     case("AveragePool", X, kinds="Apply", kernel_shape=[3, 3], pads=[1, 0, 0, 2]),
     case("AveragePool", X, kinds="AvgPool", kernel_shape=[3, 3], strides=[2, 2], ceil_mode=1),
-    case("AveragePool", X, kinds="Apply", kernel_shape=[2, 2], strides=[2, 2], ceil_mode=1),
-    case("AveragePool", X, kinds="Apply", kernel_shape=[3, 3], strides=[2, 2], ceil_mode=1, dims=DYNAMIC),
+    case("AveragePool", X, kinds="AvgPool", kernel_shape=[2, 2], strides=[2, 2], ceil_mode=1),
+    case("AveragePool", X, kinds="AvgPool", kernel_shape=[3, 3], strides=[2, 2], ceil_mode=1, dims=DYNAMIC),
+    *(
+        case(op, X, kinds=kinds, opset=opset, ceil_mode=1, reference=0, **window, **count)
+        for opset in (11, 19, 22)
+        for op, counts in {"AveragePool": [{"count_include_pad": k} for k in (0, 1)], "MaxPool": [{}]}.items()
+        for count in counts
+        for window, kinds in [
+            ({"kernel_shape": [3, 3], "strides": [3, 3], "pads": [1, 1, 1, 1]}, "Apply" if not count else "AvgPool"),
+            ({"kernel_shape": [2, 2], "strides": [3, 3], "pads": [0, 0, 1, 1]}, "Apply"),
+            ({"kernel_shape": [3, 2], "strides": [5, 2], "pads": [0, 0, 2, 1]}, "Apply"),
+        ]
+    ),
+    case("MaxPool", X, kinds="Apply", kernel_shape=[3, 3], pads=[1, 1, 1, 1], ceil_mode=1, dims=DYNAMIC, reference=0),
     case("AveragePool", X, kinds="AvgPool", kernel_shape=[3, 3], auto_pad="SAME_UPPER"),
     case("AveragePool", X, kinds="Apply", kernel_shape=[2, 2], auto_pad="SAME_LOWER", strides=[2, 2], dims=DYNAMIC),
     case("AveragePool", X, kinds="AvgPool", kernel_shape=[2, 2], auto_pad="VALID", opset=11),
