@@ -123,9 +123,10 @@ def filled(value: float, count: int, dtype: torch.dtype) -> Const:
     return Const((), (f"{'ones' if value else 'zeros'}_{count}",), (count,), None, tensor)
 
 
-def integers(values: tuple[int, ...]) -> Weight:
+def integers(values: tuple[int, ...], *names: str) -> Weight:
+    """A list of integers, and what it would like to be called."""
     tensor = torch.tensor(values, dtype=torch.int64)
-    return Weight(Const((), (), tuple(tensor.shape), None, tensor), torch.int64)
+    return Weight(Const((), names, tuple(tensor.shape), None, tensor), torch.int64)
 
 
 def _conv(operation: ir.Conv, x: str, output: str, weigh: _Weigh, fresh: Fresh) -> Iterator[Draft]:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from onnx import ModelProto, NodeProto, helper
 
-from app.engine.formats.onnx.emit import Draft, Weight, emit, filled
+from app.engine.formats.onnx.emit import Draft, Weight, emit, filled, integers
 from app.engine.formats.onnx.naming import Names, all_names
 from app.engine.formats.onnx.order import Step
 from app.engine.forward.onnx import captured, first_output
@@ -53,7 +53,9 @@ class _Rewrite:
             if owned is None:
                 yield _kept(node, place, [self._present(name) for name in node.input])
             elif len(owned.left) == len(owned.all) or not self._reducible(node, owned):
-                yield _kept(node, place, list(node.input))
+                target = self._program.targets.get(first_output(node))
+                shape = list(node.input[1:]) if target is None else [integers(target, node.input[1])]
+                yield _kept(node, place, [*node.input[:1], *shape])
             elif owned.left:
                 yield self._reduced(node, owned, place)
             else:

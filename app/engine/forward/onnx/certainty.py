@@ -34,6 +34,18 @@ def settle(call: Call, function: Callable[..., Any], args: Sequence[Any], result
     return result if certain is None else _marked(call, result, certain)
 
 
+def certain_target(call: Call) -> tuple[int, ...] | None:
+    """What a Reshape makes of every input that the file allows, where at most one size of that may differ: -1."""
+    target = call.get(1)
+    if not isinstance(target, Const) or target.literal is None or not target.varies:
+        return None
+    sizes, marks = target.literal.tolist(), _mark(call, target).tolist()
+    certain = [size for size, mark in zip(sizes, marks, strict=True) if mark]
+    if len(certain) != len(sizes) - 1 or min(certain, default=1) < 1:
+        return None
+    return tuple(size if mark else -1 for size, mark in zip(sizes, marks, strict=True))
+
+
 def _marked(call: Call, const: Const, certain: Tensor) -> Const:
     if bool(certain.all()):
         assert const.literal is not None

@@ -9,6 +9,7 @@ from typing import Final
 from onnx import ModelProto, NodeProto, defs
 
 from app.engine.forward.onnx.call import Call, Dims, first_output
+from app.engine.forward.onnx.certainty import certain_target
 from app.engine.forward.onnx.emitter import READ_ELEMENTS, Emitter, Known
 from app.engine.forward.onnx.inner import captured, inner_graphs, needed
 from app.engine.forward.onnx.normalization import PARTIAL
@@ -41,7 +42,9 @@ class _Seen:
     skipped: list[Skipped] = field(default_factory=list)
     opened: list[Value] = field(default_factory=list)  # outputs of operators that are not read
     ended: list[Value] = field(default_factory=list)  # what those operators take in
-    measured: list[Value] = field(default_factory=list)  # of which an operator that stays wants to know the sizes
+    # By the operator that asks for it: of which the file wants to know the sizes.
+    measured: list[tuple[str, Value]] = field(default_factory=list)
+    targets: dict[str, tuple[int, ...]] = field(default_factory=dict)
 
 
 class _Follower:
@@ -82,6 +85,7 @@ class _Follower:
             tuple(seen.skipped),
             seen.aliases,
             {name: known for name, known in seen.known.items() if isinstance(known, Const)},
+            seen.targets,
         )
 
     def _kept(self, inputs: tuple[Value, ...], outputs: list[Value]) -> Graph:
@@ -96,7 +100,9 @@ class _Follower:
             bound = value.node is None or any(isinstance(node.operation, Apply) for node in near if node)
             return id(value) in inside and (bound or id(value) in ends)
 
-        alone = [value for value in self._seen.measured if not any(map(stays, alike.of(value)))]
+        asking = {first_output(node) for node in needed(self._model.graph, self._seen.targets)}
+        measured = (value for owner, value in self._seen.measured if owner in asking)
+        alone = [value for value in measured if not any(map(stays, alike.of(value)))]
         return live(Graph(inputs, tuple(self._ops.nodes), (outputs, _once([*self._seen.ended, *alone]))))
 
     def _inputs(self) -> list[Value]:
@@ -148,7 +154,7 @@ class _Follower:
         written = self._model.ir_version >= _CONSTANTS_ARE_WRITTEN_FROM and not set(node.output) & self._outputs
         if not written or any(known.varies for known in results):
             known = (self._seen.known.get(name) for name in node.input)
-            self._seen.measured.extend(value for value in known if isinstance(value, Value))
+            self._seen.measured.extend((self._ops.owner, value) for value in known if isinstance(value, Value))
 
     def _read(self, node: NodeProto) -> Sequence[Known]:
         if node.op_type == "Constant" and not node.domain:
@@ -160,6 +166,9 @@ class _Follower:
         self._check_sized(call)
         described = OPERATORS.get(node.op_type, OTHERS) if not node.domain else OTHERS
         results = described.read(call)
+        target = certain_target(call) if node.op_type == "Reshape" and described is not OTHERS else None
+        if target is not None:
+            self._seen.targets[self._ops.owner] = target
         if described is OTHERS:
             self._check_types(call, results)
         if len(results) < call.outputs:

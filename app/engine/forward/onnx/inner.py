@@ -1,6 +1,6 @@
 """What operators read of one another: directly, and within the graphs that some have inside (If, Loop, Scan)."""
 
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 
 from onnx import GraphProto, NodeProto
 
@@ -18,8 +18,8 @@ def captured(node: NodeProto) -> tuple[str, ...]:
     return tuple(dict.fromkeys(name for graph in inner_graphs(node) for name in _free(graph)))
 
 
-def needed(graph: GraphProto) -> list[NodeProto]:
-    """The operators that the graph's outputs depend on, in order."""
+def needed(graph: GraphProto, sized: Container[str] = ()) -> list[NodeProto]:
+    """The operators that the graph's outputs depend on, in order. Those with an output in `sized` read one input."""
     producer = {name: node for node in graph.node for name in node.output if name}
     waiting = [value.name for value in graph.output]
     names: set[str] = set()
@@ -28,7 +28,8 @@ def needed(graph: GraphProto) -> list[NodeProto]:
         if name in names or name not in producer:
             continue
         names.update(producer[name].output)
-        waiting.extend((*producer[name].input, *captured(producer[name])))
+        read = producer[name].input
+        waiting.extend((*(read[:1] if name in sized else read), *captured(producer[name])))
     return [node for node in graph.node if not names.isdisjoint(node.output)]
 
 

@@ -331,6 +331,26 @@ def test_sizes_that_may_differ_are_not_folded(rewrite, outputs):
     assert ops(rewrite(fixed)) == ["Sub"]
 
 
+def test_computed_sizes_of_which_one_may_differ_are_written_as_they_are(rewrite, outputs):
+    """(n, 6) to (n, 2, 3), as exporters write it."""
+    nodes = [
+        helper.make_node("Shape", ["x"], ["shape"]),
+        helper.make_node("Gather", ["shape", "zero"], ["n"]),
+        helper.make_node("Unsqueeze", ["n", "axis"], ["front"]),
+        helper.make_node("Concat", ["front", "rest"], ["target"], axis=0),
+        helper.make_node("Reshape", ["x", "target"], ["a"]),
+        helper.make_node("Reshape", ["a", "shape"], ["y"]),
+    ]
+    whole = {"zero": np.array(0), "axis": np.array([0]), "rest": np.array([2, 3])}
+    model = make(nodes, [value("x", "n", 6)], [value("y", "n", 6)], whole)
+
+    written = rewrite(model)
+
+    assert ops(written) == ["Reshape", "Reshape"]
+    assert [tensor.tolist() for tensor in weights(written).values()] == [[-1, 2, 3], [-1, 6]]
+    assert_same(outputs(model), outputs(written), 0)
+
+
 def test_the_size_of_a_value_that_is_gone_is_taken_of_another(rewrite, outputs):
     """norm(x) is read by a Shape as well, and goes into the convolution behind it."""
     nodes = [
