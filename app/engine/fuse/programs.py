@@ -110,6 +110,7 @@ class _Offers:
     def __init__(self, program: Program, sharing: Sharing, operators_of: OperatorsOf, denied: set[int]) -> None:
         self._operators_of = operators_of
         self._owners = _Owners(program)
+        self._partial = program.partial
         self._sharing = sharing
         self._denied = denied  # ids of values at which no region may end that shares its constants
 
@@ -125,12 +126,15 @@ class _Offers:
         if any(count is None for count in counts):
             return Refusal("no-such-operator", "the format has no operator for the convolution that would result")
         whole = pending.fused_cost if pending.core else _affine_cost(pending, operations)
+        # What is only a part of an operator that stays is no operator that goes.
+        free = sum(node.owner in self._partial for node in pending.nodes)
         bias = 0 if pending.bias_zero else whole.bias
         return replace(
             whole,
-            operators=sum(count for count in counts if count is not None),
+            operators=free + sum(count for count in counts if count is not None),
             parameters=whole.parameters - whole.bias + bias,
             bias=bias,
+            even=free > 0,
         )
 
     def _takes_part(self, pending: Pending) -> Refusal | None:

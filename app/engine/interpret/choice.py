@@ -151,7 +151,9 @@ def _sum(one: Saved, other: Saved) -> Saved:
 
 def _too_dear(cost: Cost, offered: Cost) -> Refusal | None:
     smaller = offered.parameters <= cost.parameters and offered.multiply_adds <= cost.multiply_adds
-    if smaller and offered.operators < cost.operators:
+    fewer = offered.operators < cost.operators
+    lighter = offered.even and offered.operators == cost.operators and offered.parameters < cost.parameters
+    if smaller and (fewer or lighter):
         return None
     return Refusal(
         "would-grow", f"what would stand in its place has {_said(offered)}, the operators have {_said(cost)}"

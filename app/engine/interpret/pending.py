@@ -27,6 +27,7 @@ class Cost:
     parameters: int
     multiply_adds: int
     bias: int = 0  # how many of the parameters are the bias of what stands in for others
+    even: bool = False  # worth it at as many operators as before, if the parameters are fewer
 
     def __add__(self, other: "Cost") -> "Cost":
         return Cost(

@@ -201,3 +201,18 @@ def test_numbers_that_many_norms_share_keep_none_of_them():
     for _ in range(3):
         y = b.act(b.ops.batch_norm(b.conv(y, 4, 1), zeros, b._const(4), ones, zeros, 2.0))
     assert "BatchNorm" not in left(planned(b.graph(X, y)))
+
+
+def test_a_part_of_an_operator_that_stays_is_no_operator_that_goes():
+    """A layer norm keeps its shift rather than cost an addition that was none before."""
+    b = Builder()
+    x = Value((2, 5, 6))
+    y = b.ops.shift(b.ops.scale(b.act(x), b._const(6), 2), b._const(6), 2)
+    y = b.ops.linear(y, b._const(9, 6))
+    graph = named(b.graph(x, b.act(y)))
+    for node in graph.nodes[1:3]:
+        node.owner = graph.nodes[0].owner
+    partial = program(graph, frozenset({graph.nodes[0].owner}))
+    two_with_bias = plan_program(partial, lambda op, rank: 2 if isinstance(op, ir.Linear) and op.bias else 1)
+    assert not two_with_bias.replacements
+    assert len(plan_program(partial, one_each).replacements) == 1

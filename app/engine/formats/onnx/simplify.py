@@ -2,8 +2,10 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from hashlib import sha256
+from typing import Any, Final
 
+import torch
 from onnx import ModelProto
 
 from app.engine.formats.onnx.emit import Weight
@@ -48,6 +50,24 @@ class Folded:
 
     steps: list[Step]
     tensors: dict[str, StoredTensor]
+
+
+def unify(steps: Sequence[Step], tensors: Mapping[str, StoredTensor], fixed: set[str]) -> None:
+    """Tensors of the same numbers become one: readers of the later read the first. `fixed` names stay apart."""
+    fixed = fixed | {name for step in steps for name in step.captured}
+    alike: dict[tuple[Any, ...], list[str]] = {}
+    for name, stored in tensors.items():
+        if name not in fixed:
+            alike.setdefault((stored.dtype, stored.shape), []).append(name)
+    first: dict[tuple[Any, ...], str] = {}
+    stands_for: dict[str, str] = {}
+    for kind, names in alike.items():
+        for name in names if len(names) > 1 else ():
+            content = tensors[name].read().contiguous().reshape(-1).view(torch.uint8)
+            digest = sha256(content.numpy().tobytes()).digest()
+            stands_for[name] = first.setdefault((kind, digest), name)
+    for step in steps:
+        step.inputs = [stands_for.get(name, name) if isinstance(name, str) else name for name in step.inputs]
 
 
 def fold_constants(

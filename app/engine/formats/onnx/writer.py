@@ -10,7 +10,7 @@ from app.engine.formats.onnx.onnx_file import OnnxFile
 from app.engine.formats.onnx.order import Step, needed, ordered
 from app.engine.formats.onnx.rewrite import steps_of
 from app.engine.formats.onnx.serial import Initializer, write_model
-from app.engine.formats.onnx.simplify import bypass, fold_constants
+from app.engine.formats.onnx.simplify import bypass, fold_constants, unify
 from app.engine.formats.onnx.structure import is_constant
 from app.engine.formats.onnx.weights import Namer
 from app.engine.ir.graph import Graph
@@ -40,6 +40,8 @@ def write_onnx(file: OnnxFile, program: Program, graph: Graph, target: Path) -> 
     namer = Namer(stored, Names(_taken(model, steps)))
     namer.resolve(steps)
     made = folded | namer.made
+    if model.ir_version >= _INITIALIZERS_ARE_INPUTS_BELOW:
+        unify(steps, stored | made, {value.name for value in (*model.graph.input, *model.graph.output)})
     old = _old(file, _read(model, steps) - set(made))
     _fill(model, file, ordered(steps), {one.head.name for one in old})
     initializers = [*old, *_new(made, _read(model, steps))]
