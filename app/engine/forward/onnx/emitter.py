@@ -15,7 +15,7 @@ from app.engine.ir.graph import Const, Value
 
 Known = Value | Const
 READ_ELEMENTS: Final = 1 << 12  # integers up to here are read to know shapes, others stand as zeros
-_SAMPLE_BYTES: Final = 4 << 30  # a result that takes more is not tried out
+_SAMPLE_BYTES: Final = 2 << 30  # a result that takes more is not tried out
 
 
 @dataclass(slots=True)

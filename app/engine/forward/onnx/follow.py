@@ -11,14 +11,14 @@ from onnx import ModelProto, NodeProto, defs
 from app.engine.forward.onnx.call import Call, Dims, first_output
 from app.engine.forward.onnx.certainty import certain_target
 from app.engine.forward.onnx.emitter import READ_ELEMENTS, Emitter, Known
+from app.engine.forward.onnx.ends import Ends, live_graph
 from app.engine.forward.onnx.inner import captured, inner_graphs, needed
-from app.engine.forward.onnx.normalization import PARTIAL
+from app.engine.forward.onnx.operators.normalization import PARTIAL
+from app.engine.forward.onnx.operators.table import OPERATORS, OTHERS, RANDOM, SIZED_BY
 from app.engine.forward.onnx.ports import ports
 from app.engine.forward.onnx.static import declared_types, in_default_domain, static_dims, traced_dims
-from app.engine.forward.onnx.table import OPERATORS, OTHERS, RANDOM, SIZED_BY
 from app.engine.forward.vocabulary import UnknownFlow, const
-from app.engine.ir.alike import Alike
-from app.engine.ir.graph import Apply, Const, Graph, Value, live
+from app.engine.ir.graph import Const, Value
 from app.engine.ir.onnx_dtypes import torch_dtype
 from app.engine.ir.program import Program, Skipped
 from app.engine.ir.tensors import StoredTensor
@@ -75,7 +75,10 @@ class _Follower:
             for value in self._model.graph.output
             if isinstance(known := seen.known.get(value.name), Value) and not any(known is one for one in seen.opened)
         ]
-        graph = self._kept((*inputs, *seen.opened), [value for _, value in outputs])
+        asking = {first_output(node) for node in needed(self._model.graph, seen.targets)}
+        measured = [value for owner, value in seen.measured if owner in asking]
+        ends = Ends([value for _, value in outputs], seen.ended, measured)
+        graph = live_graph((*inputs, *seen.opened), self._ops.nodes, ends)
         return Program(
             graph,
             tuple(seen.names[id(value)] for value in inputs),
@@ -87,23 +90,6 @@ class _Follower:
             {name: known for name, known in seen.known.items() if isinstance(known, Const)},
             seen.targets,
         )
-
-    def _kept(self, inputs: tuple[Value, ...], outputs: list[Value]) -> Graph:
-        """The live graph. A value whose sizes are asked for is kept, unless another that stays has the same."""
-        graph = live(Graph(inputs, tuple(self._ops.nodes), (outputs, _once(self._seen.ended))))
-        alike, inside = Alike(graph), {id(node.output) for node in graph.nodes} | {id(value) for value in inputs}
-        ends = {id(value) for value in graph.output_values()}
-
-        def stays(value: Value) -> bool:
-            """Only what plain operations read and give can be within a region."""
-            near = (value.node, *alike.readers(value))
-            bound = value.node is None or any(isinstance(node.operation, Apply) for node in near if node)
-            return id(value) in inside and (bound or id(value) in ends)
-
-        asking = {first_output(node) for node in needed(self._model.graph, self._seen.targets)}
-        measured = (value for owner, value in self._seen.measured if owner in asking)
-        alone = [value for value in measured if not any(map(stays, alike.of(value)))]
-        return live(Graph(inputs, tuple(self._ops.nodes), (outputs, _once([*self._seen.ended, *alone]))))
 
     def _inputs(self) -> list[Value]:
         """The file's inputs as values; initializers as constants."""
@@ -235,10 +221,6 @@ class _Follower:
                 value = Value(_sizes(dims) or (), None, dtype)
                 self._bind(name, value)
                 seen.opened.append(value)
-
-
-def _once(values: Sequence[Value]) -> list[Value]:
-    return list({id(value): value for value in values}.values())
 
 
 def _sizes(dims: Dims) -> tuple[int, ...] | None:

@@ -2,7 +2,8 @@
 
 from typing import Final
 
-from app.engine.forward.onnx import (
+from app.engine.forward.onnx.operator import Operator
+from app.engine.forward.onnx.operators import (
     activation,
     arithmetic,
     casting,
@@ -19,8 +20,7 @@ from app.engine.forward.onnx import (
     selecting,
     shaping,
 )
-from app.engine.forward.onnx.operator import Operator
-from app.engine.forward.onnx.reference import by_reference
+from app.engine.forward.onnx.operators.reference import by_reference
 
 # A quantised model keeps its quantised weights: these are never computed beforehand.
 _QUANTISED: Final = ("DynamicQuantizeLinear", "QLinearConv", "QLinearMatMul", "ConvInteger", "MatMulInteger")

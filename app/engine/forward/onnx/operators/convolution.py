@@ -7,7 +7,7 @@ from torch import Tensor
 
 from app.engine.forward.onnx.call import Call
 from app.engine.forward.onnx.operator import Operator, Results, Tensors, is_float
-from app.engine.forward.onnx.window import Pads, Window, flat, window
+from app.engine.forward.onnx.operators.window import Pads, Window, flat, window
 from app.engine.ir.graph import Const, Value
 
 _CONV: Final[tuple[Any, ...]] = (F.conv1d, F.conv2d, F.conv3d)

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from app.engine.forward.onnx.call import Call
 from app.engine.forward.onnx.operator import Operator, Tensors
-from app.engine.forward.onnx.reference import by_reference
+from app.engine.forward.onnx.operators.reference import by_reference
 from app.engine.ir.onnx_dtypes import torch_dtype
 
 _NARROW: Final = frozenset({torch.uint8, torch.int8, torch.uint16, torch.int16})

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from app.engine.forward.onnx.call import Call
 from app.engine.forward.onnx.operator import Operator, Results, Tensors, is_float
-from app.engine.forward.onnx.reference import by_reference
+from app.engine.forward.onnx.operators.reference import by_reference
 from app.engine.ir.graph import Value
 
 Floats = NDArray[Any]  # float32 or float64

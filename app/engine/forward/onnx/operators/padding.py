@@ -9,7 +9,7 @@ from torch import Tensor
 
 from app.engine.forward.onnx.call import Call
 from app.engine.forward.onnx.operator import Operator, Results, Tensors, is_float
-from app.engine.forward.onnx.window import Pads, flat
+from app.engine.forward.onnx.operators.window import Pads, flat
 from app.engine.ir.graph import Value
 
 

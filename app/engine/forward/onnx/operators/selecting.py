@@ -7,7 +7,7 @@ from torch import Tensor
 
 from app.engine.forward.onnx.call import Call
 from app.engine.forward.onnx.operator import Operator, Results, Tensors, is_float
-from app.engine.forward.onnx.reference import by_reference
+from app.engine.forward.onnx.operators.reference import by_reference
 from app.engine.ir.graph import Value
 
 _ENDLESS: Final = (1 << 31) - 1  # what exporters write for "up to the end"

@@ -1,0 +1,1 @@
+"""What each operator of ONNX is to us; `table` lists them all."""
