@@ -73,7 +73,8 @@ def _written(offers: "_Offers", region: Region) -> int:
 
 
 def _inside(reading: affine.Reading) -> set[int]:
-    return {id(node) for region in reading.regions for node in region.nodes}
+    """The nodes that convolutions take in."""
+    return {id(node) for region in reading.regions if region.pending.core for node in region.nodes}
 
 
 def _place(node: Node) -> affine.Place:

@@ -37,7 +37,7 @@ def left(fusion: ProgramFusion) -> list[str]:
     return [type(node.operation).__name__ for node in fusion.graph.nodes]
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=300, deadline=None)
 @given(graphs())
 def test_the_new_graph_computes_the_same_with_fewer_operators(graph):
     fusion = planned(graph)
@@ -45,8 +45,8 @@ def test_the_new_graph_computes_the_same_with_fewer_operators(graph):
     before, after = run(graph, [x], torch.float64), run(fusion.graph, [x], torch.float64)
     for old, new in zip(before, after, strict=True):
         assert float((old - new).abs().max()) <= 1e-5 * max(1.0, float(old.abs().max()))
-    saved = sum(len(part.region.nodes) - 1 for part in fusion.replacements)
-    assert len(fusion.graph.nodes) <= len(graph.nodes) - saved + len(fusion.replacements)
+    assert len(fusion.graph.nodes) <= len(graph.nodes)
+    assert len(fusion.graph.nodes) < len(graph.nodes) or not fusion.replacements
     assert not planned(fusion.graph).replacements
 
 
