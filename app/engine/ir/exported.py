@@ -52,6 +52,8 @@ class TensorMeta:
 
     dtype: torch.dtype | None  # None: of a kind that this torch does not have
     sizes: tuple[Size, ...]
+    strides: tuple[Size, ...]
+    offset: Size
 
 
 @dataclass(frozen=True, slots=True)

@@ -72,11 +72,11 @@ class Reader:
     def tensor(self, value: Any, where: str) -> TensorMeta:
         meta = js.table(value, where)
         sizes = tuple(self.size(one, f"a size of {where}") for one in js.items(meta.get("sizes"), where))
-        strides = [self.size(one, f"a stride of {where}") for one in js.items(meta.get("strides"), where)]
+        strides = tuple(self.size(one, f"a stride of {where}") for one in js.items(meta.get("strides"), where))
         if len(sizes) != len(strides) or len(sizes) > MAX_DIMENSIONS:
             raise js.fault(where, "has other strides than sizes, or too many of them")
-        self.size(meta.get("storage_offset"), f"the offset of {where}")
-        return TensorMeta(dtype_of(meta.get("dtype"), where), sizes)
+        offset = self.size(meta.get("storage_offset"), f"the offset of {where}")
+        return TensorMeta(dtype_of(meta.get("dtype"), where), sizes, strides, offset)
 
     def argument(self, value: Any, where: str, subgraph: Callable[[Any, str], Any]) -> Any:
         """A plain value, a list, or a reference. `subgraph` reads a graph that is an argument."""

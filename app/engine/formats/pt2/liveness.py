@@ -9,7 +9,6 @@ from app.engine.ir.exported import Exported, Operator, TensorRef, references
 
 _ATEN: Final = re.compile(r"torch\.ops\.aten\.(\w+)\.(\w+)")
 _NUMBER: Final = re.compile(r"(_operator|math|torch\.sym_\w+|torch)\.\w+|torch\.sym_\w+")
-_METADATA: Final = "torch.ops.aten._assert_tensor_metadata.default"
 _GRAD_MODE: Final = "torch.ops.higher_order.wrap_with_set_grad_enabled"
 # What gives what it takes, with its arguments that must have this value.
 _IDENTITIES: Final[Mapping[str, Mapping[str, object]]] = {
@@ -24,22 +23,17 @@ _IDENTITIES: Final[Mapping[str, Mapping[str, object]]] = {
 
 
 def needed(exported: Exported, steps: Sequence[Step]) -> list[Step]:
-    """The steps without those that nobody reads. What is said of a tensor that is gone goes with it."""
+    """The steps without those that nobody reads. What only checks a tensor that is gone goes with it."""
     wanted = {ref.name for ref in references(list(exported.graph.outputs))} | exported.held
     written = {name for step in steps for name in step.writes}
     written |= {ref.name for ref in references(list(exported.graph.inputs))}
     kept: list[Step] = []
     for step in reversed(steps):
-        if step.node is None and step.operator is not None and _lost(step.operator, step.reads, written):
-            continue
-        if wanted & set(step.writes) or (step.node is None and _acts(step.operator)):
+        read = bool(wanted & set(step.writes))
+        if read or (step.node is None and _acts(step.operator) and written.issuperset(step.reads)):
             kept.append(step)
             wanted |= set(step.reads)
     return kept[::-1]
-
-
-def _lost(operator: Operator, reads: Sequence[str], written: set[str]) -> bool:
-    return operator.target == _METADATA and not written.issuperset(reads)
 
 
 def _acts(operator: Operator | None) -> bool:

@@ -48,8 +48,10 @@ class Names:
 def steps_of(exported: Exported, program: Program, graph: Graph, names: Names) -> list[Step]:
     """Everything that is to be written, in order."""
     planner = _Planner(exported, program, graph, names)
-    placed = [*planner.standing(), *planner.fresh()]
-    return [step for _, step in sorted(placed, key=lambda pair: pair[0])]
+    fresh = list(planner.fresh())
+    given = {name for _, step in fresh for name in step.writes}
+    standing = [pair for pair in planner.standing() if not given & set(pair[1].writes)]
+    return [step for _, step in sorted([*standing, *fresh], key=lambda pair: pair[0])]
 
 
 class _Planner:
@@ -127,11 +129,10 @@ class _Planner:
         return list(found.values())
 
     def _index(self, value: Value) -> int:
-        """The position of what computes a value in the file."""
+        """The position from which on a value is known under its name."""
         node = self._producer.get(id(value))
-        if node is not None:
-            return self._position[node.owner]
-        return self._written.get(self._names.known.get(id(value), ""), -1)
+        named = self._written.get(self._names.known.get(id(value), ""), -1)
+        return named if node is None else max(named, self._position[node.owner])
 
 
 def _fates(program: Program, kept: set[int]) -> Mapping[str, Fate]:
@@ -145,5 +146,5 @@ def _fates(program: Program, kept: set[int]) -> Mapping[str, Fate]:
 
 def _fate(owned: list[Node], kept: set[int], needed: set[int]) -> Fate:
     if not any(id(node) in kept for node in owned):
-        return "goes"
+        return "goes" if any(id(node) in needed for node in owned) else "stays"
     return "stays" if all(id(node) in kept for node in owned if id(node) in needed) else "reduced"

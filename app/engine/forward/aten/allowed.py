@@ -8,7 +8,7 @@ def _names(listed: str) -> frozenset[str]:
 
 
 # Applied to each element (and broadcast): what holds for one shape holds for all.
-_ELEMENTWISE: Final = _names("""
+ELEMENTWISE: Final = _names("""
 abs.default acos.default acosh.default add.Scalar add.Tensor addcdiv.default addcmul.default asin.default asinh.default
 atan.default atan2.default atanh.default bitwise_and.Scalar bitwise_and.Tensor bitwise_left_shift.Tensor_Scalar
 bitwise_not.default bitwise_or.Scalar bitwise_or.Tensor bitwise_right_shift.Tensor_Scalar bitwise_xor.Scalar
@@ -22,7 +22,7 @@ isnan.default le.Scalar le.Tensor leaky_relu.default lerp.Scalar lerp.Tensor lga
 log1p.default log2.default log_sigmoid.default logaddexp.default logical_and.default logical_not.default
 logical_or.default logical_xor.default logit.default lt.Scalar lt.Tensor masked_fill.Scalar masked_fill.Tensor
 maximum.default minimum.default mish.default mul.Scalar mul.Tensor nan_to_num.default ne.Scalar ne.Tensor neg.default
-pow.Scalar pow.Tensor_Scalar pow.Tensor_Tensor prelu.default reciprocal.default relu.default relu6.default
+pow.Scalar pow.Tensor_Scalar pow.Tensor_Tensor reciprocal.default relu.default relu6.default
 remainder.Scalar remainder.Tensor round.default round.decimals rsqrt.default rsub.Scalar rsub.Tensor selu.default
 sgn.default sigmoid.default sign.default signbit.default silu.default sin.default sinc.default sinh.default
 softplus.default softshrink.default sqrt.default square.default sub.Scalar sub.Tensor tan.default
@@ -31,7 +31,7 @@ where.ScalarSelf where.Scalar where.self xlogy.Scalar_Other xlogy.Tensor zero.de
 __or__.Scalar __or__.Tensor __xor__.Scalar __xor__.Tensor _prelu_kernel.default
 """)
 
-_SHAPES: Final = _names("""
+SHAPES: Final = _names("""
 adjoint.default atleast_1d.default atleast_2d.default atleast_3d.default broadcast_tensors.default broadcast_to.default
 cat.default channel_shuffle.default chunk.default column_stack.default concat.default concatenate.default diag.default
 diag_embed.default diagonal.default dstack.default expand.default expand_as.default flatten.using_ints flip.default
@@ -42,6 +42,7 @@ select.int slice.Tensor split.Tensor split.sizes split_with_sizes.default squeez
 stack.default swapaxes.default swapdims.default t.default tensor_split.indices tensor_split.sections tile.default
 transpose.int tril.default triu.default unbind.int unflatten.int unsqueeze.default unsafe_chunk.default
 unsafe_split.Tensor unsafe_split_with_sizes.default view.default view_as.default vstack.default _unsafe_view.default
+as_strided.default
 constant_pad_nd.default pad.default reflection_pad1d.default reflection_pad2d.default reflection_pad3d.default
 replication_pad1d.default replication_pad2d.default replication_pad3d.default im2col.default col2im.default
 native_channel_shuffle.default unfold.default mT.default mH.default
@@ -74,7 +75,7 @@ cross.default dot.default einsum.default inner.default kron.default linalg_cross
 linear.default matmul.default mm.default mv.default outer.default pairwise_distance.default
 scaled_dot_product_attention.default tensordot.default vdot.default _cdist_forward.default _euclidean_dist.default
 _scaled_dot_product_flash_attention_for_cpu.default linalg_matmul.default chain_matmul.default
-_trilinear.default _weight_norm.default gru.input lstm.input rnn_tanh.input rnn_relu.input
+prelu.default _trilinear.default _weight_norm.default gru.input lstm.input rnn_tanh.input rnn_relu.input
 """)
 
 _LAYERS: Final = _names("""
@@ -112,7 +113,7 @@ tril_indices.default triu_indices.default zeros.default zeros_like.default
 """)
 
 ALLOWED: Final = (
-    _ELEMENTWISE | _SHAPES | _REDUCTIONS | _INDEXING | _PRODUCTS | _LAYERS | _COPIES | CREATED | _names("sym_size.int")
+    ELEMENTWISE | SHAPES | _REDUCTIONS | _INDEXING | _PRODUCTS | _LAYERS | _COPIES | CREATED | _names("sym_size.int")
 )
 
 # What is written into a tensor, read as the operator of the same name without the underscore.

@@ -11,12 +11,29 @@ from app.engine.forward.aten.emitter import unread
 from app.engine.forward.aten.invocation import Invocation, taken_apart
 from app.engine.ir.exported import Opaque, Operator, Subgraph
 from app.engine.ir.graph import Const, Value
+from app.engine.ir.symbolic import Size
 
 PREFIX: Final = "torch.ops.aten."
 # Where and how a tensor lies: the run's own device counts, and layout changes no number.
 _PLACES: Final = frozenset({"device", "layout", "pin_memory", "memory_format", "non_blocking"})
 _SIZES: Final = frozenset({"size", "shape", "repeats", "output_size", "sizes"})
 _MAX_ELEMENTS: Final = 1 << 28
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """What the file says around an operator."""
+
+    sizes: tuple[Size, ...] = ()  # of its first result
+    in_order: bool = False  # its first tensor lies in memory in order
+    restored: bool = False  # the only reader of its rows gives them back the shape that they had
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """A matrix of rows, known as what it is once its rows have their dimensions again."""
+
+    value: Value
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +46,7 @@ class Call:
     arguments: Mapping[str, Any]
     defaults: Mapping[str, Any]
     varies: bool  # a size that may differ is among the arguments
+    place: "Place"
 
     def __getitem__(self, argument: str) -> Any:
         return self.arguments[argument] if argument in self.arguments else self.defaults[argument]
@@ -64,6 +82,9 @@ class Call:
         return tuple(args), kwargs
 
 
+_NOWHERE: Final = Place()
+
+
 def _tensors(arg: Any) -> Iterator[Value | Const]:
     if isinstance(arg, (Value, Const)):
         yield arg
@@ -78,21 +99,22 @@ def overload_of(name: str) -> Any:
     return getattr(getattr(torch.ops.aten, packet, None), overload, None)
 
 
-def bound(operator: Operator, name: str, given: Mapping[str, Any], varies: bool) -> Call:
+def bound(operator: Operator, name: str, given: Mapping[str, Any], varies: bool, place: Place = _NOWHERE) -> Call:
     """The operator as a call of torch's `aten::name`. Raises UnknownFlow where it is not called as its schema says."""
     overload = overload_of(name)
     if overload is None:
         raise unread(operator.owner, "operator-not-read", f"this version of torch has no operator aten::{name}")
     parameters = {parameter.name: parameter for parameter in overload._schema.arguments}
     if not set(given) <= set(parameters):
-        raise unread(operator.owner, "operator-not-read", f"aten::{name} has no argument {sorted(given)[0]}")
+        strange = sorted(set(given) - set(parameters))
+        raise unread(operator.owner, "operator-not-read", f"aten::{name} has no argument {strange[0]}")
     defaults = {}
     for parameter in parameters.values():
         if parameter.name not in given:
             if not parameter.has_default_value():
                 raise unread(operator.owner, "operator-not-read", f"aten::{name} lacks the argument {parameter.name}")
             defaults[parameter.name] = parameter.default_value
-    call = Call(name, operator.owner, overload, given, defaults, varies)
+    call = Call(name, operator.owner, overload, given, defaults, varies, place)
     _check(call)
     return call
 

@@ -26,7 +26,7 @@ def creation(call: Call, ops: Emitter) -> Any:
             shape, varies = model.shape, varies or (isinstance(model, Value) and not ops.all_fixed(model))
         arguments["self"] = torch.zeros((), dtype=ops.dtype(model)).expand(model.shape)
     _check(call, shape)
-    with_numbers = Call(call.name, call.owner, call.overload, arguments, call.defaults, varies)
+    with_numbers = Call(call.name, call.owner, call.overload, arguments, call.defaults, varies, call.place)
     args, kwargs = with_numbers.ordered()
     try:
         made = call.overload(*args, **kwargs)

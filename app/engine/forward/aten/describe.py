@@ -5,16 +5,18 @@ from typing import Any, Final
 
 import torch
 
+from app.engine.forward.aten.allowed import ELEMENTWISE, SHAPES
 from app.engine.forward.aten.arithmetic import ARITHMETIC, arithmetic
-from app.engine.forward.aten.calls import Call
+from app.engine.forward.aten.calls import Call, Rows
 from app.engine.forward.aten.channels import CHANNELS, channels
 from app.engine.forward.aten.convolution import CONVOLUTIONS, convolution
 from app.engine.forward.aten.creation import creation
 from app.engine.forward.aten.emitter import MISFITS, Emitter, unread
 from app.engine.forward.aten.identity import COPIES, identity
+from app.engine.forward.aten.invocation import Hole, Invocation
 from app.engine.forward.aten.norms import NORMS, norm
 from app.engine.forward.aten.products import PRODUCTS, product
-from app.engine.ir.graph import Const
+from app.engine.ir.graph import Const, Value
 
 Description = Callable[[Call, Emitter], Any]
 
@@ -34,6 +36,8 @@ _RESHAPED: Final = {"view.default": "reshape.default", "_unsafe_view.default": "
 
 def describe(call: Call, ops: Emitter) -> Any:
     """A value, a constant, or a list of them with None for what is no tensor. Raises UnknownFlow."""
+    if isinstance(call.get("self"), Rows):
+        return call["self"].value
     tensors = call.tensors()
     constant = all(isinstance(tensor, Const) for tensor in tensors)
     found = creation(call, ops)
@@ -44,6 +48,8 @@ def describe(call: Call, ops: Emitter) -> Any:
         found = _LINEAR[call.name](call, ops)
         if found is NotImplemented:
             del ops.nodes[mark:]
+    if found is NotImplemented and call.name == "as_strided.default":
+        found = _strided(call, ops)
     if found is not NotImplemented:
         return found
     _check_chance(call)
@@ -54,9 +60,11 @@ def describe(call: Call, ops: Emitter) -> Any:
 def _applied(call: Call, ops: Emitter) -> Any:
     invocation, tensors = _reshaped(call).invocation(ops.constants.like)
     shown = call.name.partition(".")[0]
+    if call.name in ELEMENTWISE:
+        return ops.elementwise(shown, invocation, tensors)
     if len(call.overload._schema.returns) == 1 and str(call.overload._schema.returns[0].type) == "Tensor":
-        return ops.call(shown, invocation, tensors)
-    return ops.call_many(shown, invocation, tensors)
+        return ops.call(shown, invocation, tensors, call.name in SHAPES)
+    return ops.call_many(shown, invocation, tensors, call.name in SHAPES)
 
 
 def _folded(call: Call, ops: Emitter) -> Any:
@@ -73,7 +81,21 @@ def _reshaped(call: Call) -> Call:
     if call.name not in _RESHAPED:
         return call
     arguments = {"self": call["self"], "shape": call["size"]}
-    return Call("reshape.default", call.owner, torch.ops.aten.reshape.default, arguments, {}, call.varies)
+    return Call("reshape.default", call.owner, torch.ops.aten.reshape.default, arguments, {}, call.varies, call.place)
+
+
+def _strided(call: Call, ops: Emitter) -> Any:
+    """A view by memory: known where the file says that the memory is in order."""
+    if not call.place.in_order:
+        raise unread(call.owner, "operator-not-read", "aten::as_strided of a tensor whose memory is not in order")
+    size, stride, offset = call["size"], call["stride"], call["storage_offset"] or 0
+    view = Invocation(_as_strided, (Hole(0), size, stride, offset), {})
+    x = call["self"]
+    return ops.call("as_strided", view, [x]) if isinstance(x, Value) else ops.constants.fold(view, [x], call.owner)
+
+
+def _as_strided(x: torch.Tensor, size: list[int], stride: list[int], offset: int) -> torch.Tensor:
+    return x.contiguous().as_strided(size, stride, offset)
 
 
 def _check_chance(call: Call) -> None:

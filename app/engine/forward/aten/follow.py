@@ -7,19 +7,30 @@ from typing import Any, Final
 import torch
 
 from app.engine.forward.aten.allowed import ALLOWED, CHECKS, IN_PLACE, RANDOM
-from app.engine.forward.aten.calls import PREFIX, Call, bound
+from app.engine.forward.aten.calls import PREFIX, Call, Place, bound, overload_of
 from app.engine.forward.aten.describe import describe
 from app.engine.forward.aten.emitter import Emitter, unread
 from app.engine.forward.aten.identity import COPIES
-from app.engine.forward.aten.mutation import Memory, memory_of
+from app.engine.forward.aten.literals import copied_memory, write_into
+from app.engine.forward.aten.mutation import Memory, Write, memory_of
 from app.engine.forward.aten.norms import NORMS
 from app.engine.forward.aten.numbers import compute, is_numeric
-from app.engine.forward.aten.ports import number_of, shape_of, symbols_at, user_tensors
+from app.engine.forward.aten.ports import in_order, number_of, shape_of, symbols_at, user_tensors
 from app.engine.forward.vocabulary import UnknownFlow
-from app.engine.ir.exported import Exported, ExportedGraph, Operator, Subgraph, SymbolRef, TensorRef, references
-from app.engine.ir.graph import Apply, Const, Graph, Node, Value
+from app.engine.ir.exported import (
+    Exported,
+    ExportedGraph,
+    NamedArgument,
+    Operator,
+    Subgraph,
+    SymbolRef,
+    TensorRef,
+    references,
+)
+from app.engine.ir.graph import Apply, Const, Graph, Node, Value, live
 from app.engine.ir.program import Program, Skipped
 
+_VIEWS: Final = frozenset({f"{PREFIX}{name}" for name in ("view.default", "reshape.default", "_unsafe_view.default")})
 _GRAD_MODE: Final = "torch.ops.higher_order.wrap_with_set_grad_enabled"
 
 
@@ -34,9 +45,19 @@ def follow(exported: Exported, shapes: Mapping[str, tuple[int, ...]]) -> Program
     """The whole program at these shapes of its inputs. What can't be read is skipped, never an error."""
     follower = _Follower(exported, symbols_at(exported, shapes), memory_of(exported))
     follower.open(shapes)
+    follower.readers = _readers(exported.graph)
     for operator in exported.graph.nodes:
         follower.step(operator)
     return follower.close()
+
+
+def _readers(graph: ExportedGraph) -> Mapping[str, list[Operator]]:
+    """By name, the operators that read it."""
+    readers: dict[str, list[Operator]] = {}
+    for operator in graph.nodes:
+        for ref in operator.reads():
+            readers.setdefault(ref.name, []).append(operator)
+    return readers
 
 
 @dataclass(slots=True)
@@ -54,6 +75,8 @@ class _Follower:
     taken: list[Value] = field(default_factory=list)  # outputs beside the file's own
     skipped: list[Skipped] = field(default_factory=list)
     held: list[Any] = field(default_factory=list)  # keeps what `names` knows by its id
+    inner: bool = False  # of a graph within the graph
+    readers: Mapping[str, list[Operator]] = field(default_factory=dict)
 
     def open(self, shapes: Mapping[str, tuple[int, ...]]) -> None:
         """Bind the inputs: what the caller gives, and constants; buffers that change are given as well."""
@@ -67,12 +90,14 @@ class _Follower:
                 number = number_of(graph.symbols.get(found.name), self.symbols)
                 self.known[found.name] = _UNKNOWN if number is None else number
             elif isinstance(found, TensorRef) and spec.kind != "user":
-                self._bind_stored(found.name, spec.target)
+                self._bind_stored(found.name, spec.target, spec.kind)
 
-    def _bind_stored(self, name: str, path: str) -> None:
+    def _bind_stored(self, name: str, path: str, kind: str) -> None:
         stored = self.exported.stored[path]
         if name in self.memory.buffers:
             self._give(name, stored.shape, stored.dtype)
+        elif kind == "constant" and stored.numel <= 1:  # a number that the model's code has in it
+            self._bind(name, self.ops.constants.literal(stored.read().clone()))
         else:
             self._bind(name, self.ops.constants.stored(path, stored))
 
@@ -153,10 +178,33 @@ class _Follower:
     def _described(self, operator: Operator, name: str) -> Any:
         given = {argument.name: self._resolved(argument.value, operator) for argument in operator.arguments}
         varies = any(isinstance(ref, SymbolRef) for ref in _arguments(operator))
-        call = bound(operator, name, given, varies)
+        call = bound(operator, name, given, varies, self._place(operator))
         if name in COPIES and self._copied_for_writing(operator):
             return self._copy(call)
         return describe(call, self.ops)
+
+    def _place(self, operator: Operator) -> Place:
+        tensors = self.exported.graph.tensors
+        first = next((ref.name for ref in _arguments(operator) if isinstance(ref, TensorRef)), "")
+        result = tensors.get(operator.owner)
+        ordered = first in tensors and in_order(tensors[first], self.symbols)
+        return Place(result.sizes if result else (), ordered, self._restored(operator))
+
+    def _restored(self, operator: Operator) -> bool:
+        """Whether the rows that an operator gives go back at once to the dimensions that its own rows came from."""
+        back = self.readers.get(operator.owner, [])
+        matrices = [ref.name for ref in _arguments(operator) if isinstance(ref, TensorRef)]
+        if len(back) != 1 or back[0].target not in _VIEWS or operator.owner in self._fixed():
+            return False
+        tensors = self.exported.graph.tensors
+        restored = tensors[back[0].owner].sizes
+        known = [self.known.get(name) for name in matrices]
+        wholes = [self.ops.whole(one) for one in known if isinstance(one, Value)]
+        return any(whole is not None and self.ops.sizes.get(id(whole), ())[:-1] == restored[:-1] for whole in wholes)
+
+    def _fixed(self) -> set[str]:
+        """Names that something beside the operators reads."""
+        return {ref.name for ref in references(list(self.exported.graph.outputs))} | self.exported.held
 
     def _copied_for_writing(self, operator: Operator) -> bool:
         """A copy whose original or which itself is written to later is not the same value."""
@@ -171,17 +219,36 @@ class _Follower:
 
     def _in_place(self, operator: Operator, name: str) -> None:
         write = self.memory.writes.get(operator.owner)
-        if write is None or not write.provable:
-            raise unread(
-                operator.owner, "changes-in-place", f"aten::{name} changes a tensor of which a view is read later"
-            )
-        base, _, overload = name.partition(".")
-        found = self._described(operator, f"{base[:-1]}.{overload}")
+        if write is not None and self._write_literal(operator, name, write):
+            return
+        if write is None or not write.provable or (write.outside and self.inner):
+            why = f"aten::{name} changes a tensor of which a view is read later"
+            raise unread(operator.owner, "changes-in-place", why)
+        found = self._described(_first_renamed(operator), _out_of_place(name))
         if write.outside and isinstance(found, Value):
             self.taken.append(found)
         self._put(operator, found)
         first = operator.arguments[0].value
         self.known[first.name] = found
+
+    def _write_literal(self, operator: Operator, name: str, write: Write) -> bool:
+        """Write into a literal, and into all views of it, as the operator does; False where it is none.
+
+        The memory is copied before: what was computed of the old numbers keeps them.
+        """
+        names = {*(name for name in write.others if name in self.known), *(ref.name for ref in _arguments(operator))}
+        consts = {name: const for name in names if isinstance(const := self.known.get(name), Const)}
+        literals = {name: const.literal for name, const in consts.items() if const.literal is not None}
+        target = operator.arguments[0].value
+        if len(literals) < len(names) or not isinstance(target, TensorRef):
+            return False
+        varies = any(const.varies for const in consts.values())
+        for other, moved in copied_memory(target.name, literals).items():
+            self._bind(other, self.ops.constants.literal(moved, varies))
+        arguments = {one.name: self._resolved(one.value, operator) for one in operator.arguments}
+        write_into(bound(operator, name, arguments, varies))
+        self._put(operator, self.known[target.name])
+        return True
 
     def _inline(self, operator: Operator) -> None:
         """A stretch with gradients switched off or on: its operators, in the name of the whole."""
@@ -199,6 +266,7 @@ class _Follower:
         """A follower of an inner graph, which knows its own names only and writes into the same list."""
         exported = Exported(graph, (), (), {}, self.exported.functional, frozenset())
         inner = _Follower(exported, self.symbols, memory_of(exported), self.ops)
+        inner.inner = True
         inner.taken, inner.held, inner.names = self.taken, self.held, dict(self.names)
         for port, argument in zip(graph.inputs, arguments, strict=True):
             if isinstance(port, (TensorRef, SymbolRef)):
@@ -273,15 +341,28 @@ class _Follower:
             else:
                 self.taken.append(found)
         self.taken.extend(self.known[name] for name in sorted(self.exported.held) if self._computed(name))
-        nodes = tuple(self.ops.nodes)
-        graph = Graph((*self.own, *self.given), nodes, (outputs, _unique(self.taken)))
+        graph = live(Graph((*self.own, *self.given), tuple(self.ops.nodes), (outputs, _unique(self.taken))))
         inputs = tuple(name for name, _ in user_tensors(self.exported))
         named = {id(value): self.names[id(value)] for value in _values(graph) if id(value) in self.names}
-        return Program(graph, inputs, tuple(names), named, _partial(nodes), tuple(self.skipped))
+        return Program(graph, inputs, tuple(names), named, _partial(graph.nodes), tuple(self.skipped))
 
     def _computed(self, name: str) -> bool:
         found = self.known.get(name)
         return isinstance(found, Value) and found.node is not None
+
+
+def _out_of_place(name: str) -> str:
+    """`relu_.default` -> `relu.default`"""
+    base, _, overload = name.partition(".")
+    return f"{base[:-1]}.{overload}"
+
+
+def _first_renamed(operator: Operator) -> Operator:
+    """The first argument by the name that the operator which gives a new tensor has for it."""
+    first, *others = operator.arguments
+    parameters = overload_of(_out_of_place(operator.target.removeprefix(PREFIX)))._schema.arguments
+    renamed = NamedArgument(parameters[0].name, first.value)
+    return Operator(operator.target, (renamed, *others), operator.outputs, operator.name)
 
 
 def _only_numbers(operator: Operator) -> bool:

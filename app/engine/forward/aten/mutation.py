@@ -75,7 +75,7 @@ def _trained(operator: Operator, name: str) -> set[str]:
 
 
 def _inputs(exported: Exported) -> set[str]:
-    return {spec.value.name for spec in exported.inputs if isinstance(spec.value, TensorRef)}
+    return {port.name for port in exported.graph.inputs if isinstance(port, TensorRef)}
 
 
 def _last_reads(exported: Exported) -> Mapping[str, int]:

@@ -48,6 +48,17 @@ def shape_of(meta: TensorMeta, symbols: Mapping[str, int]) -> tuple[int, ...] | 
     return shape if min(shape, default=0) >= 0 else None
 
 
+def in_order(meta: TensorMeta, symbols: Mapping[str, int]) -> bool:
+    """Whether a tensor fills its memory, the last dimension first."""
+    step = 1
+    for size, stride in zip(reversed(meta.sizes), reversed(meta.strides), strict=True):
+        number = number_of(size, symbols)
+        if number is None or (number != 1 and number_of(stride, symbols) != step):
+            return False
+        step *= number
+    return number_of(meta.offset, symbols) == 0
+
+
 def number_of(size: Size | None, symbols: Mapping[str, int]) -> int | None:
     """The number that an expression comes to; None where it is not known."""
     try:

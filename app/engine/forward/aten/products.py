@@ -2,7 +2,7 @@
 
 from typing import Any, Final
 
-from app.engine.forward.aten.calls import Call
+from app.engine.forward.aten.calls import Call, Rows
 from app.engine.forward.aten.emitter import Emitter
 from app.engine.ir.graph import Const, Value
 
@@ -19,7 +19,7 @@ def product(call: Call, ops: Emitter) -> Any:
     if call.name == "addmm.default":
         return _addmm(call, ops)
     x, right = (call["self"], call["mat2"]) if "mat2" in call else (call["self"], call["other"])
-    return NotImplemented if not isinstance(right, Const) else _linear(x, _transposed(right, ops), None, ops)
+    return NotImplemented if not isinstance(right, Const) else _rows(call, x, _transposed(right, ops), None, ops)
 
 
 def _addmm(call: Call, ops: Emitter) -> Any:
@@ -32,7 +32,16 @@ def _addmm(call: Call, ops: Emitter) -> Any:
         return NotImplemented
     weight = _scaled(_transposed(right, ops), call["alpha"], ops)
     flat = bias if len(bias.shape) == 1 else _folded(lambda b: b.reshape(-1), bias, ops)
-    return _linear(call["mat1"], weight, _scaled(flat, call["beta"], ops), ops)
+    return _rows(call, call["mat1"], weight, _scaled(flat, call["beta"], ops), ops)
+
+
+def _rows(call: Call, x: Any, weight: Any, bias: Any, ops: Emitter) -> Any:
+    """The product; where the rows of `x` had more dimensions before and have them again afterwards, of the whole."""
+    whole = ops.whole(x) if call.place.restored and isinstance(x, Value) else None
+    if whole is None:
+        return _linear(x, weight, bias, ops)
+    found = _linear(whole, weight, bias, ops)
+    return found if found is NotImplemented else Rows(found)
 
 
 def _linear(x: Any, weight: Any, bias: Any, ops: Emitter) -> Any:

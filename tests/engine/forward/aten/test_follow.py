@@ -128,7 +128,7 @@ READINGS = {
     "enlarged": (lambda s, x: x[:, :1] + s.c.view(4, 1, 1), ["Take", "add"]),
     "rounded quotient": (lambda s, x: torch.div(x, 2, rounding_mode="floor"), ["div"]),
     "parts": (lambda s, x: torch.cat(x.split([1, 3], 1)[::-1], 1), ["Take", "Take", "Concat"]),
-    "halves": (lambda s, x: x.chunk(3, 1)[1], ["Take", "Take"]),
+    "halves": (lambda s, x: x.chunk(3, 1)[1], ["Take"]),
     "every other": (lambda s, x: x[:, ::2], ["Take"]),
     "chosen": (lambda s, x: x.index_select(1, s.i), ["Take"]),
     "narrow": (lambda s, x: x.narrow(1, 1, 2), ["Take"]),
