@@ -11,7 +11,6 @@ from app.engine.forward.aten.emitter import unread
 from app.engine.forward.aten.invocation import Invocation, taken_apart
 from app.engine.ir.exported import Opaque, Operator, Subgraph
 from app.engine.ir.graph import Const, Value
-from app.engine.ir.symbolic import Size
 
 PREFIX: Final = "torch.ops.aten."
 # Where and how a tensor lies: the run's own device counts, and layout changes no number.
@@ -24,7 +23,6 @@ _MAX_ELEMENTS: Final = 1 << 28
 class Place:
     """What the file says around an operator."""
 
-    sizes: tuple[Size, ...] = ()  # of its first result
     in_order: bool = False  # its first tensor lies in memory in order
     restored: bool = False  # the only reader of its rows gives them back the shape that they had
 

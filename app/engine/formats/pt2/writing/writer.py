@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any, Final
 
 from app.engine.formats.pt2.archive import CONSTANTS, MODELS, SERIALIZATION_ID, WEIGHTS
-from app.engine.formats.pt2.emission import Emitter, without_affine
 from app.engine.formats.pt2.json_text import Table
-from app.engine.formats.pt2.liveness import needed, passed_through
 from app.engine.formats.pt2.payloads import config_name
-from app.engine.formats.pt2.plan import Names, Step, steps_of
 from app.engine.formats.pt2.pt2_file import Pt2File
-from app.engine.formats.pt2.weights import Made, Shelf, signature_of, stored_bytes, table_of
+from app.engine.formats.pt2.writing.emission import Emitter, without_affine
+from app.engine.formats.pt2.writing.liveness import needed, passed_through
+from app.engine.formats.pt2.writing.plan import Names, Step, steps_of
+from app.engine.formats.pt2.writing.weights import Made, Shelf, signature_of, stored_bytes, table_of
 from app.engine.formats.zip_writer import ZipWriter
 from app.engine.ir.exported import references
 from app.engine.ir.graph import Graph

@@ -7,11 +7,11 @@ from typing import Any, Final
 import torch
 from torch import Tensor
 
-from app.engine.formats.pt2 import metadata
 from app.engine.formats.pt2.archive import WEIGHTS
 from app.engine.formats.pt2.json_text import Table
 from app.engine.formats.pt2.payloads import Payload
-from app.engine.formats.pt2.plan import Names
+from app.engine.formats.pt2.writing import metadata
+from app.engine.formats.pt2.writing.plan import Names
 from app.engine.ir.exported import Exported, InputSpec, TensorRef
 from app.engine.ir.graph import Const
 

@@ -6,9 +6,9 @@ from typing import Any, Final
 
 import torch
 
-from app.engine.formats.pt2 import metadata
 from app.engine.formats.pt2.json_text import Table
-from app.engine.formats.pt2.plan import Names
+from app.engine.formats.pt2.writing import metadata
+from app.engine.formats.pt2.writing.plan import Names
 from app.engine.ir import graph as ir
 from app.engine.ir.graph import Const, Node
 

@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from app.engine.formats.pt2.plan import Step
+from app.engine.formats.pt2.writing.plan import Step
 from app.engine.ir.exported import Exported, Operator, TensorRef, references
 
 _ATEN: Final = re.compile(r"torch\.ops\.aten\.(\w+)\.(\w+)")
