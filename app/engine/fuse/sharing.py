@@ -7,11 +7,14 @@ every level), are written with one set of weights.
 from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import fields
 
+import torch
+
 from app.engine.interpret.affine import Region
 from app.engine.interpret.pending import numbers_of
 from app.engine.ir.graph import Const, Graph, Node
 from app.engine.ir.tensors import StoredTensor
 
+_SMALL = 4096
 _Key = tuple[int, int, tuple[int, ...], tuple[int, ...]]
 
 
@@ -87,7 +90,15 @@ def _said(node: Node) -> Iterator[Hashable]:
 
 def _identity(const: Const) -> Hashable:
     literal = None if const.literal is None else id(const.literal)
-    return tuple(_key(source) for source in const.sources), const.shape, literal
+    return tuple(_content(source) for source in const.sources), const.shape, literal
+
+
+def _content(source: StoredTensor) -> Hashable:
+    """Small tensors by their numbers: exporters write the same zeros for each use of a layer without bias."""
+    if source.numel > _SMALL:
+        return _key(source)
+    numbers = source.read().contiguous().reshape(-1).view(torch.uint8)
+    return source.dtype, source.shape, numbers.numpy().tobytes()
 
 
 def _plain(node: Node) -> Iterator[Const]:

@@ -170,8 +170,10 @@ def test_a_map_before_several_convolutions_stays_if_one_pads_it():
 
 
 def head(b: Builder, consts: tuple, x: Value) -> Value:
+    """With zeros of its own for the bias that the layer does not have, as some exporters write it."""
     weight, mean, var, gain, offset = consts
-    return b.act(b.ops.batch_norm(b.ops.conv(x, weight), mean, var, gain, offset, 1e-3))
+    bias = stored(f"zeros{len(b.ops.nodes)}", torch.zeros(4))
+    return b.act(b.ops.batch_norm(b.ops.conv(x, weight, bias), mean, var, gain, offset, 1e-3))
 
 
 def test_a_head_that_is_applied_to_several_levels_is_fused_once_for_all():
