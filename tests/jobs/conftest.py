@@ -3,6 +3,7 @@
 import os
 import pwd
 import shutil
+import signal
 import socket
 import subprocess
 import tempfile
@@ -43,8 +44,8 @@ def postgres() -> Iterator[str]:
             assert server.poll() is None, "Postgres did not start"
         yield f"postgresql://fusebox@127.0.0.1:{port}"
     finally:
-        server.terminate()
-        server.wait(20)
+        server.send_signal(signal.SIGINT)  # fast: SIGTERM would wait for every client to leave
+        server.wait(60)
         shutil.rmtree(directory)
 
 
