@@ -12,8 +12,10 @@ from app.errors import UnsupportedContent
 _LONGEST: Final = 1 << 16
 _DEEPEST: Final = 100
 _LONGEST_NUMBER: Final = 20
-_TOKEN: Final = re.compile(r"\s*(?:(\d+\.\d+(?:e[+-]?\d+)?|\d+)|([A-Za-z_]\w*)|'([\w.+-]*)'|(//|\*\*|[-+*%(),=/]))")
-_SYMBOL: Final = re.compile(r"(?:u|s|zuf|zf|f|q|i|t)\d+|[A-Za-z_]\w{0,40}")
+_TOKEN: Final = re.compile(
+    r"\s*(?:(\d+\.\d+(?:e[+-]?\d+)?|\d+)|([A-Za-z_]\w*)|'([\w.+-]*)'|(//|\*\*|[-+*%(),=/]))", re.ASCII
+)
+_SYMBOL: Final = re.compile(r"[A-Za-z_]{1,16}\d{1,9}", re.ASCII)  # s77, u0, zuf3
 _KEYWORDS: Final = frozenset({"positive", "nonnegative", "negative", "integer", "real", "finite", "precision", "dps"})
 # What sympy and torch.utils._sympy.functions call the operators of sizes and of conditions on them.
 _CALLS: Final = frozenset(
@@ -189,6 +191,6 @@ def _number(digits: str) -> Size:
 def _name(name: str) -> Size:
     if name in _CONSTANTS:
         return Term(name, ())
-    if not _SYMBOL.fullmatch(name) or "__" in name:
+    if not _SYMBOL.fullmatch(name):
         raise _Fault
     return Symbol(name)

@@ -11,10 +11,10 @@ from typing import Any, Final
 from app.engine.formats.pt2 import json_text as js
 from app.errors import MalformedFile, UnsupportedContent
 
-_PATH: Final = re.compile(r"[\w.:/+@ -]+")
+_PATH: Final = re.compile(r"[\w.:/+@ -]+", re.ASCII)
 # What may be the target of a node: operators, and functions of numbers. All else could be any Python object.
-_OPERATOR: Final = re.compile(r"torch\.ops(\.[A-Za-z_]\w*){2,4}")
-_MARKED: Final = re.compile(r"#[A-Za-z_]\w*:[\w.]+")
+_OPERATOR: Final = re.compile(r"torch\.ops(\.[A-Za-z_]\w*){2,4}", re.ASCII)
+_MARKED: Final = re.compile(r"#[A-Za-z_]\w*:[\w.]+", re.ASCII)
 _NUMERIC: Final = re.compile(
     r"_operator\.(eq|ne|le|ge|lt|gt|neg|pos|mul|add|sub|floordiv|mod|pow|truediv|and_|or_|lshift|rshift|getitem)"
     r"|math\.trunc|torch\.sym_(not|int|float|ite|max|min|sqrt)|torch\._sym_sqrt"
@@ -22,7 +22,8 @@ _NUMERIC: Final = re.compile(
 _ATEN_DUNDER: Final = re.compile(r"__i?(and|or|xor|lshift|rshift)__")
 _GUARD: Final = re.compile(
     r"(?>\s|[\[\]()%*+\-/<>=!,]|\d+(?:\.\d+)?|'[\w ]*'|\"[\w ]*\"|\.(?:size|stride|storage_offset|dim|shape)\b"
-    r"|\b(?:L|args|kwargs|and|or|not|True|False|None|Eq|Ne|Max|Min|Mod|FloorDiv|PythonMod|float|int)\b)++"
+    r"|\b(?:L|args|kwargs|and|or|not|True|False|None|Eq|Ne|Max|Min|Mod|FloorDiv|PythonMod|float|int)\b)++",
+    re.ASCII,
 )
 _LONGEST_GUARD: Final = 1 << 14
 _AGAIN: Final = "torch.export.load would run it as Python. Export the model again with torch.export.save."

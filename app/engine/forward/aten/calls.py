@@ -7,9 +7,10 @@ from typing import Any, Final
 
 import torch
 
+from app.engine.forward.aten.argument_types import fits
 from app.engine.forward.aten.emitter import unread
 from app.engine.forward.aten.invocation import Invocation, taken_apart
-from app.engine.ir.exported import Opaque, Operator, Subgraph
+from app.engine.ir.exported import Operator
 from app.engine.ir.graph import Const, Value
 
 PREFIX: Final = "torch.ops.aten."
@@ -25,13 +26,6 @@ class Place:
 
     in_order: bool = False  # its first tensor lies in memory in order
     restored: bool = False  # the only reader of its rows gives them back the shape that they had
-
-
-@dataclass(frozen=True, slots=True)
-class Rows:
-    """A matrix of rows, known as what it is once its rows have their dimensions again."""
-
-    value: Value
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +100,10 @@ def bound(operator: Operator, name: str, given: Mapping[str, Any], varies: bool,
     if not set(given) <= set(parameters):
         strange = sorted(set(given) - set(parameters))
         raise unread(operator.owner, "operator-not-read", f"aten::{name} has no argument {strange[0]}")
+    for parameter in parameters.values():
+        if parameter.name in given and not fits(str(parameter.type), given[parameter.name]):
+            why = f"the argument {parameter.name} of aten::{name} is of a kind that is not read"
+            raise unread(operator.owner, "operator-not-read", why)
     defaults = {}
     for parameter in parameters.values():
         if parameter.name not in given:
@@ -119,10 +117,6 @@ def bound(operator: Operator, name: str, given: Mapping[str, Any], varies: bool,
 
 def _check(call: Call) -> None:
     for argument, value in call.arguments.items():
-        for part in value if isinstance(value, list) else [value]:
-            if isinstance(part, (Opaque, Subgraph, complex)):
-                why = f"the argument {argument} of aten::{call.name} is of a kind that is not read"
-                raise unread(call.owner, "operator-not-read", why)
         if argument in _SIZES and isinstance(value, list):
             elements = prod(max(1, abs(part)) for part in value if isinstance(part, int))
             if elements > _MAX_ELEMENTS:

@@ -37,7 +37,7 @@ def _joined(call: Call, ops: Emitter) -> Any:
     parts = call["tensors"]
     if not parts or not all(isinstance(part, Value) and part.shape for part in parts):
         return NotImplemented
-    if len({(part.dtype, len(part.shape)) for part in parts}) > 1:
+    if len({(part.dtype, len(part.shape)) for part in parts}) > 1 or not _is_axis(call["dim"], parts[0]):
         return NotImplemented
     return parts[0] if len(parts) == 1 else ops.concat(parts, call["dim"])
 
@@ -45,53 +45,59 @@ def _joined(call: Call, ops: Emitter) -> Any:
 def _taken(call: Call, ops: Emitter) -> Any:
     """Parts of a dimension that is of the same size for all inputs."""
     x = call["self"]
-    if not isinstance(x, Value) or not x.shape or call.varies:
+    if not isinstance(x, Value) or call.varies or not _is_axis(call["dim"], x):
         return NotImplemented
     axis = call["dim"] % len(x.shape)
     size = x.shape[axis]
     if not ops.fixed(x, axis) or not 0 < size <= _MOST:
         return NotImplemented
     if call.name in _SPLITS:
-        return [ops.take(x, part, axis) for part in _parts(call, size)]
+        parts = _parts(call, size)
+        return [ops.take(x, part, axis) for part in parts] if parts else NotImplemented
     chosen = _chosen(call, size)
     if not chosen:
         return NotImplemented
     return x if list(chosen) == list(range(size)) else ops.take(x, chosen, axis)
 
 
+def _is_axis(dim: int, x: Value) -> bool:
+    return -len(x.shape) <= dim < len(x.shape)
+
+
 def _parts(call: Call, size: int) -> list[range]:
-    """The channels of each part of a split."""
-    if "chunks" in call:
-        widths = _widths(ceil(size / call["chunks"]), size)
-    elif "split_sizes" in call:
-        widths = list(call["split_sizes"])
+    """The channels of each part of a split; empty where some part would be."""
+    given = call.get("split_sizes", call.get("split_size", call.get("chunks")))
+    if isinstance(given, list):
+        widths = given
     else:
-        given = call["split_size"]
-        widths = list(given) if isinstance(given, list) else _widths(given, size)
+        widths = _widths(ceil(size / given) if "chunks" in call else given, size) if given > 0 else []
+    if sum(widths) != size or min(widths) < 1:
+        return []
     return [range(begin, end) for begin, end in pairwise(accumulate(widths, initial=0))]
 
 
 def _widths(width: int, size: int) -> list[int]:
-    return [min(width, size - begin) for begin in range(0, size, max(width, 1))]
+    return [min(width, size - begin) for begin in range(0, size, width)]
 
 
 def _chosen(call: Call, size: int) -> Sequence[int] | None:
     if call.name == "slice.Tensor":
-        return range(size)[slice(call["start"], call["end"], call["step"])]
+        return range(size)[slice(call["start"], call["end"], call["step"])] if call["step"] > 0 else None
     if call.name == "narrow.default":
-        start = call["start"]
-        return range(start, start + call["length"]) if isinstance(start, int) else None
+        start = call["start"] + size if call["start"] < 0 else call["start"]
+        return range(start, start + call["length"])
     index = call["index"]
     if not isinstance(index, Const) or index.varies or len(index.shape) != 1:
         return None
-    return [int(place) % size for place in index.value(None).tolist()]
+    places = [int(place) for place in index.value(None).tolist()]
+    return places if all(0 <= place < size for place in places) else None
 
 
 def _padded(call: Call, ops: Emitter) -> Any:
     """Zeros around the spatial dimensions; the file lists (begin, end) from the last dimension on."""
     x, flat = call["self"], call["pad"]
     zeros = call["value"] in (None, 0) and ("mode" not in call or call["mode"] == "constant")
-    if not isinstance(x, Value) or call.varies or not zeros or not x.dtype.is_floating_point:
+    if not isinstance(x, Value) or call.varies or not zeros or not x.dtype.is_floating_point or len(flat) % 2:
         return NotImplemented
     spatial = len(x.shape) - 2
     sides = [(flat[at], flat[at + 1]) for at in range(0, len(flat), 2)]

@@ -24,18 +24,34 @@ def convolution(call: Call, ops: Emitter) -> Any:
         padding = _named(call["padding"], weight.shape[2:], dilation)
     else:
         padding = [(pad, pad) for pad in _each(call["padding"], dims)]
-    if call.name in _TRANSPOSED or (call.get("transposed")):
+    transposed, groups = call.name in _TRANSPOSED or bool(call.get("transposed")), call["groups"]
+    extra = _each(call["output_padding"], dims) if transposed else [0] * dims
+    if not _sound(weight, bias, (stride, dilation, [begin for begin, _ in padding], extra), groups, transposed):
+        return NotImplemented
+    if transposed:
         return ops.conv_transposed(
             x,
             weight,
             bias,
             stride=stride,
             padding=[begin for begin, _ in padding],
-            output_padding=_each(call["output_padding"], dims),
+            output_padding=extra,
             dilation=dilation,
-            groups=call["groups"],
+            groups=groups,
         )
-    return ops.conv(x, weight, bias, stride=stride, padding=padding, dilation=dilation, groups=call["groups"])
+    return ops.conv(x, weight, bias, stride=stride, padding=padding, dilation=dilation, groups=groups)
+
+
+def _sound(weight: Const, bias: Const | None, window: tuple[list[int], ...], groups: int, transposed: bool) -> bool:
+    """Whether torch would take these numbers."""
+    stride, dilation, padding, extra = window
+    dims = len(weight.shape) - 2
+    if any(len(part) != dims for part in window) or min(*stride, *dilation, groups, *weight.shape) < 1:
+        return False
+    if min(padding) < 0 or any(not 0 <= e < max(s, d) for e, s, d in zip(extra, stride, dilation, strict=True)):
+        return False
+    out_channels = weight.shape[1] * groups if transposed else weight.shape[0]
+    return weight.shape[0] % groups == 0 and (bias is None or bias.shape == (out_channels,))
 
 
 def _constant(x: Any, weight: Any, bias: Any, ops: Emitter) -> bool:

@@ -6,7 +6,7 @@ from typing import Any, Final
 import torch
 
 from app.engine.forward.aten.allowed import ELEMENTWISE, SHAPES
-from app.engine.forward.aten.calls import Call, Rows
+from app.engine.forward.aten.calls import Call
 from app.engine.forward.aten.emitter import MISFITS, Emitter, unread
 from app.engine.forward.aten.invocation import Hole, Invocation
 from app.engine.forward.aten.operators.arithmetic import ARITHMETIC, arithmetic
@@ -16,6 +16,7 @@ from app.engine.forward.aten.operators.creation import creation
 from app.engine.forward.aten.operators.identity import COPIES, identity
 from app.engine.forward.aten.operators.norms import NORMS, norm
 from app.engine.forward.aten.operators.products import PRODUCTS, product
+from app.engine.forward.aten.rows import Rows
 from app.engine.ir.graph import Const, Value
 
 Description = Callable[[Call, Emitter], Any]

@@ -2,8 +2,9 @@
 
 from typing import Any, Final
 
-from app.engine.forward.aten.calls import Call, Rows
+from app.engine.forward.aten.calls import Call
 from app.engine.forward.aten.emitter import Emitter
+from app.engine.forward.aten.rows import Rows
 from app.engine.ir.graph import Const, Value
 
 PRODUCTS: Final = frozenset(
