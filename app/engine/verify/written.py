@@ -2,9 +2,11 @@
 
 from collections import deque
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 
+from app.engine.algebra import Geometry
 from app.engine.interpret.lockstep import Fused
 from app.engine.interpret.pending import geometry_of
 from app.engine.ir import graph as ir
@@ -36,12 +38,19 @@ def missing(graph: Graph, fused: Sequence[Fused]) -> Fused | None:
 def _holds(layer: _Layer, part: Fused) -> bool:
     core = part.region.pending.core
     assert core is not None
-    if geometry_of(layer) != core.plan.geometry or not _is(layer.weight, part.weight):
+    if not _is_window(geometry_of(layer), core.plan.geometry) or not _is(layer.weight, part.weight):
         return False
     if layer.bias is not None:
         return _is(layer.bias, part.bias)
     # A graph file says nothing where there is no bias, or adds it in an operator of its own.
     return not bool(part.bias.any()) or isinstance(layer, ir.Linear)
+
+
+def _is_window(found: Geometry, proved: Geometry) -> bool:
+    """Whether a layer looks where the proved convolution does; one whose format pads evenly is padded before it."""
+    uneven = any(begin != end for begin, end in proved.padding)
+    before = replace(proved, padding=((0, 0),) * len(proved.padding)) if uneven else proved
+    return found in (proved, before)
 
 
 def _is(const: Const, tensor: torch.Tensor) -> bool:
