@@ -12,8 +12,10 @@ from app.engine.formats.mapped_file import FileBytes
 from app.engine.formats.pt2 import json_text as js
 from app.engine.formats.pt2.archive import CONSTANTS, WEIGHTS, Archive
 from app.engine.formats.pt2.arguments import STRIDED, dtype_of
+from app.engine.formats.pt2.pickled import read_weights
+from app.engine.formats.torch_file import TorchFile
 from app.engine.ir.node import Storage
-from app.engine.ir.tensors import MAX_DIMENSIONS, StoredTensor, storage_kind
+from app.engine.ir.tensors import MAX_DIMENSIONS, StoredTensor, is_parameter, storage_kind, tensor_of
 from app.errors import MalformedFile, UnsupportedContent
 
 _SHOWN: Final = 12
@@ -28,7 +30,7 @@ class Payload:
     record: str  # within the folder
     parameter: bool
     tensor: StoredTensor
-    entry: js.Table
+    entry: js.Table  # empty for one in a file of torch.save
 
 
 def config_name(folder: str, model: str) -> str:
@@ -36,29 +38,37 @@ def config_name(folder: str, model: str) -> str:
     return f"{folder}{model}{_CONFIGS[folder]}"
 
 
-def read_payloads(archive: Archive, limits: Limits) -> dict[str, Payload]:
-    """All weights and constants by path. Raises UnsupportedContent for those that are pickled."""
+def pickled_name(folder: str, model: str) -> str:
+    """The record with all tensors of the folder, as torch 2.8 wrote it."""
+    return f"{folder}{model}.pt"
+
+
+def read_payloads(archive: Archive, limits: Limits) -> tuple[dict[str, Payload], dict[str, TorchFile]]:
+    """All weights and constants by path, and the files of torch.save that they are in, by folder.
+
+    Raises UnsupportedContent for those that are pickled each for itself.
+    """
     payloads: dict[str, Payload] = {}
+    pickled: dict[str, TorchFile] = {}
     for folder in (WEIGHTS, CONSTANTS):
-        for path, payload in _read_folder(archive, folder).items():
+        for path, payload in _read_folder(archive, folder, pickled, limits).items():
             if path in payloads:
                 raise MalformedFile(f"the archive has {path[:200]} among its weights and among its constants")
             payloads[path] = payload
     storages = {id(payload.tensor.storage): payload.tensor.storage for payload in payloads.values()}
     check_limit("bytes of tensor data", sum(one.source.nbytes for one in storages.values()), limits.max_tensor_bytes)
     check_limit("storages", len(storages), limits.max_storages)
-    return payloads
+    return payloads, pickled
 
 
-def _read_folder(archive: Archive, folder: str) -> dict[str, Payload]:
+def _read_folder(archive: Archive, folder: str, pickled: dict[str, TorchFile], limits: Limits) -> dict[str, Payload]:
     records = archive.under(folder)
+    whole = pickled_name(folder, archive.model).removeprefix(folder)
+    if list(records) == [whole]:
+        return _unpickled(folder, whole, records[whole], pickled, limits)
     name = config_name(folder, archive.model).removeprefix(folder)
-    legacy = [one for one in records if one.endswith(".pt")]
-    if legacy or name not in records:
-        raise UnsupportedContent(
-            f"the archive has no {name}: its {folder.split('/')[1]} are pickled, as torch before 2.8 wrote them",
-            remedy="Load it with torch.export.load where it was made, and save it with torch 2.8 or newer.",
-        )
+    if name not in records:
+        raise MalformedFile(f"the archive has no table of contents {folder}{name}")
     config = js.table(js.read_json(records.pop(name)).get("config"), name)
     _refuse_pickled(config, name)
     storages: dict[str, Storage] = {}
@@ -67,6 +77,18 @@ def _read_folder(archive: Archive, folder: str) -> dict[str, Payload]:
     if unused:
         raise MalformedFile(f"no weight refers to the record {folder}{unused[0]}")
     return payloads
+
+
+def _unpickled(
+    folder: str, whole: str, record: FileBytes, pickled: dict[str, TorchFile], limits: Limits
+) -> dict[str, Payload]:
+    pickled[folder], nodes = read_weights(record, folder.split("/")[1], limits)
+    found = {path: (node, tensor_of(node)) for path, node in nodes.items()}
+    return {
+        path: Payload(folder, whole, is_parameter(node), tensor, {})
+        for path, (node, tensor) in found.items()
+        if tensor is not None
+    }
 
 
 def _refuse_pickled(config: Mapping[str, Any], where: str) -> None:

@@ -7,6 +7,7 @@ from typing import ClassVar
 from app.engine.formats.pt2.archive import Archive
 from app.engine.formats.pt2.json_text import Table
 from app.engine.formats.pt2.payloads import Payload
+from app.engine.formats.torch_file import TorchFile
 from app.engine.ir.exported import Exported
 
 
@@ -20,3 +21,4 @@ class Pt2File(Exported):
     archive: Archive
     document: Table  # the program's JSON; not to be written to
     payloads: Mapping[str, Payload]  # by path
+    pickled: Mapping[str, TorchFile]  # by folder, where its tensors are in one file of torch.save (torch 2.8)

@@ -1,5 +1,6 @@
 """Small models exported by torch, and what the tests do with their files."""
 
+import io
 import json
 import warnings
 import zipfile
@@ -88,6 +89,22 @@ def rewrite_document(path, change) -> None:
         records[name] = json.dumps(document).encode()
 
     rewrite_records(path, within)
+
+
+def pickle_tensors(path, program) -> None:
+    """The archive in the layout of torch 2.8: weights and constants each in one file of torch.save."""
+
+    def change(records):
+        root = next(iter(records)).partition("/")[0]
+        folders = {"weights": program.state_dict, "constants": program.constants}
+        for folder, tensors in folders.items():
+            for name in [name for name in records if name.startswith(f"{root}/data/{folder}/")]:
+                del records[name]
+            held = io.BytesIO()
+            torch.save(tensors, held)
+            records[f"{root}/data/{folder}/model.pt"] = held.getvalue()
+
+    rewrite_records(path, change)
 
 
 class ConvNet(nn.Module):

@@ -14,7 +14,15 @@ from torch import nn
 from app.engine.formats.limits import Limits
 from app.engine.formats.pt2 import count
 from app.errors import AppError, MalformedFile, TooLarge, UnsupportedContent
-from tests.engine.formats.pt2.exporting import MODELS, ConvNet, read, rewrite_document, rewrite_records, save
+from tests.engine.formats.pt2.exporting import (
+    MODELS,
+    ConvNet,
+    pickle_tensors,
+    read,
+    rewrite_document,
+    rewrite_records,
+    save,
+)
 
 
 @pytest.fixture
@@ -40,6 +48,36 @@ def test_weights_and_signature_are_those_that_torch_saved(tmp_path, model, decom
     targets = [spec.target for spec in program.graph_signature.input_specs if spec.target]
     assert [spec.target for spec in file.inputs if spec.target and spec.kind != "number"] == targets
     assert len(file.outputs) == len(program.graph_signature.output_specs)
+
+
+@pytest.mark.parametrize("model", ["convnet", "nested"])
+def test_weights_in_the_layout_of_an_older_version_are_those_that_torch_saved(tmp_path, model):
+    build, args, kwargs, shapes = MODELS[model]
+    path = tmp_path / "net.pt2"
+    program = save(build(), args(), path, kwargs=kwargs(), shapes=shapes)
+    pickle_tensors(path, program)
+
+    file = read(path)
+
+    for name, tensor in {**program.state_dict, **program.constants}.items():
+        assert torch.equal(file.stored[name].read(), tensor)
+        assert file.stored[name].requires_grad == tensor.requires_grad
+        assert file.payloads[name].parameter == isinstance(tensor, nn.Parameter)
+
+
+def test_weights_in_the_layout_of_an_older_version_that_would_run_code_are_refused_by_name(archive):
+    held = io.BytesIO()
+    torch.save({"0.weight": _Hostile()}, held)
+
+    def change(records):
+        for name in [name for name in records if "/data/weights/" in name]:
+            del records[name]
+        records["net/data/weights/model.pt"] = held.getvalue()
+
+    rewrite_records(archive, change)
+
+    with pytest.raises(UnsupportedContent, match=r"sys\.exit"):
+        read(archive)
 
 
 def test_a_program_is_counted(tmp_path):

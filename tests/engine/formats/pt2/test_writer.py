@@ -18,6 +18,7 @@ from tests.engine.formats.pt2.exporting import (
     followed,
     kinds,
     load,
+    pickle_tensors,
     read,
     rewrite_records,
     save,
@@ -346,6 +347,27 @@ def test_an_operator_that_is_not_read_stays_and_what_lies_around_it_is_fused(cas
     expected = call(made.exported, *made.args)
     torch.manual_seed(1)
     close(call(written, *made.args), expected)
+
+
+@pytest.mark.parametrize("model", ["convnet", "nested", "transformer"])
+def test_a_program_in_the_layout_of_an_older_version_is_written_in_it(tmp_path, model):
+    build, args, kwargs, shapes = MODELS[model]
+    path, target = tmp_path / "source.pt2", tmp_path / "target.pt2"
+    exported = save(build(), args(), path, kwargs=kwargs(), shapes=shapes)
+    pickle_tensors(path, exported)
+    file = read(path)
+    program = followed(file, *args(), **kwargs())
+
+    for graph in (program.graph, plan_program(program, operators_of).graph):
+        write_pt2(file, program, graph, target)
+
+        again = read(target)
+        assert set(again.pickled) == {"data/weights/", "data/constants/"}
+        assert sorted(path.name for path in tmp_path.iterdir()) == ["source.pt2", "target.pt2"]
+        given = args(), kwargs()
+        close(call(load(target), *given[0], **given[1]), call(exported, *given[0], **given[1]))
+    named = {spec.target for spec in again.inputs if spec.target in file.payloads}
+    assert named <= set(load(target).state_dict) | set(load(target).constants)
 
 
 def test_other_files_in_the_archive_are_kept(tmp_path):

@@ -6,12 +6,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from app.engine.formats.mapped_file import MappedFile
 from app.engine.formats.pt2.archive import CONSTANTS, MODELS, SERIALIZATION_ID, WEIGHTS
 from app.engine.formats.pt2.json_text import Table
 from app.engine.formats.pt2.payloads import config_name
 from app.engine.formats.pt2.pt2_file import Pt2File
 from app.engine.formats.pt2.writing.emission import Emitter, without_affine
 from app.engine.formats.pt2.writing.liveness import needed, passed_through
+from app.engine.formats.pt2.writing.pickling import pickled_records
 from app.engine.formats.pt2.writing.plan import Names, Step, steps_of
 from app.engine.formats.pt2.writing.weights import Made, Shelf, signature_of, stored_bytes, table_of
 from app.engine.formats.zip_writer import ZipWriter
@@ -31,7 +33,8 @@ class _Rewritten:
 
     document: Table
     tables: Mapping[str, Mapping[str, Table]]
-    weights: Mapping[str, Made]
+    weights: Mapping[str, Made]  # by record, or by path where all are in one
+    gone: frozenset[str]
 
 
 def write_pt2(file: Pt2File, program: Program, graph: Graph, target: Path) -> None:
@@ -41,9 +44,9 @@ def write_pt2(file: Pt2File, program: Program, graph: Graph, target: Path) -> No
     the file that was read: its weights are still in there.
     """
     rewritten = _rewritten(file, program, graph)
-    with target.open("wb") as stream:
+    with target.open("wb") as stream, pickled_records(file, rewritten.weights, rewritten.gone, target) as pickled:
         archive = ZipWriter(stream)
-        for name, (size, content) in _records(file, rewritten):
+        for name, (size, content) in _records(file, rewritten, pickled):
             archive.add(f"{file.archive.root}/{name}", size, content)
         identity = archive.content_id().encode()
         archive.add(f"{file.archive.root}/{SERIALIZATION_ID}", len(identity), (identity,))
@@ -70,8 +73,11 @@ def _rewritten(file: Pt2File, program: Program, graph: Graph) -> _Rewritten:
     inner |= _described(inner, tensors, written, after | _listed(nodes))
     specs = module["signature"] | {"input_specs": signature.specs}
     document = file.document | {"graph_module": module | {"graph": inner, "signature": specs}}
-    tables = {folder: table_of(file.payloads, folder, shelf.made, signature.gone) for folder in (WEIGHTS, CONSTANTS)}
-    return _Rewritten(document, tables, {str(tables[WEIGHTS][one.path]["path_name"]): one for one in shelf.made})
+    folders = [folder for folder in (WEIGHTS, CONSTANTS) if folder not in file.pickled]
+    tables = {folder: table_of(file.payloads, folder, shelf.made, signature.gone) for folder in folders}
+    table = tables.get(WEIGHTS, {})
+    weights = {str(table[one.path]["path_name"]) if table else one.path: one for one in shelf.made}
+    return _Rewritten(document, tables, weights, signature.gone)
 
 
 # --- the program ------------------------------------------------------------------------------------------------------
@@ -172,7 +178,7 @@ def _described(graph: Table, tensors: Mapping[str, Table], before: Table, names:
 # --- the archive ---------------------------------------------------------------------------------------------------
 
 
-def _records(file: Pt2File, rewritten: _Rewritten) -> Iterator[tuple[str, Record]]:
+def _records(file: Pt2File, rewritten: _Rewritten, pickled: Mapping[str, Path]) -> Iterator[tuple[str, Record]]:
     """The records in the order of the file; new weights stand before their table of contents."""
     texts = {f"{MODELS}{file.archive.model}.json": rewritten.document}
     for folder, table in rewritten.tables.items():
@@ -185,9 +191,12 @@ def _records(file: Pt2File, rewritten: _Rewritten) -> Iterator[tuple[str, Record
         if name in texts:
             content = json.dumps(texts[name], allow_nan=False).encode()
             yield name, (len(content), (content,))
+        elif name in pickled:
+            whole = MappedFile(pickled[name])
+            yield name, (whole.size, whole.chunks(0, whole.size))
         elif name in fresh:
             yield name, _tensor(fresh[name])
-        elif name != SERIALIZATION_ID and (name in used or not name.startswith((WEIGHTS, CONSTANTS))):
+        elif name != SERIALIZATION_ID and (name in used or not name.startswith(tuple(rewritten.tables))):
             yield name, (record.nbytes, record.chunks())
 
 
