@@ -3,11 +3,13 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+BENCH_VENV := .venv-bench
+BENCH_STAMP := $(BENCH_VENV)/.installed
 # As every setting: FUSEBOX_PORT=9000 make run. HOST is not taken from the environment: some shells put their own name there.
 HOST := $(or $(FUSEBOX_HOST),127.0.0.1)
 PORT ?= $(or $(FUSEBOX_PORT),8000)
 
-.PHONY: install run test check format bench lock clean
+.PHONY: install run test check format bench bench-graphs lock clean
 
 install: $(STAMP)
 
@@ -35,8 +37,17 @@ format: install
 bench: install
 	$(BIN)/python -m bench
 
+# Peers, exporters and their torch need an environment of their own. `make bench-graphs ARGS='--only repvgg --json r.json'`.
+bench-graphs: install $(BENCH_STAMP)
+	$(BENCH_VENV)/bin/python -m bench.graphs $(ARGS)
+
+$(BENCH_STAMP): requirements/bench.txt
+	test -x $(BENCH_VENV)/bin/python || $(PYTHON) -m venv $(BENCH_VENV)
+	$(BENCH_VENV)/bin/python -m pip install --quiet --disable-pip-version-check -r requirements/bench.txt
+	touch $(BENCH_STAMP)
+
 clean:
-	rm -rf $(VENV) build dist *.egg-info
+	rm -rf $(VENV) $(BENCH_VENV) .bench build dist *.egg-info
 
 # Needs uv in the environment: `.venv/bin/pip install uv`.
 lock: install
