@@ -32,6 +32,8 @@ def _randomise(module: nn.Module) -> None:
         if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d | nn.LayerNorm | FrozenBatchNorm2d):
             _spread(module.weight)
             module.bias.normal_(0, 0.2)
+        elif isinstance(getattr(module, "bias", None), nn.Parameter) and not module.bias.any():
+            module.bias.normal_(0, 0.05)  # no training leaves a bias at zero, where tools drop its addition
         scale = getattr(module, "layer_scale", None)
         if isinstance(scale, nn.Parameter):
             scale.uniform_(0.05, 0.5)
