@@ -116,7 +116,9 @@ def _read_entries(file: MappedFile, count: int, at: int, end: int) -> Iterator[E
             raise _damaged(f"the central directory is not valid at byte {name_at - _CENTRAL.size:,}")
         extra = _read_extra(file.map[name_at + name_length : at])
         size, compressed, offset = _widen(extra, (size, compressed, offset))
-        yield Entry(_read_name(bytes(file.map[name_at : name_at + name_length])), flags, method, crc, compressed, size, offset)
+        yield Entry(
+            _read_name(bytes(file.map[name_at : name_at + name_length])), flags, method, crc, compressed, size, offset
+        )
     if at != end:
         raise _damaged(f"{end - at:,} bytes after the last record of the central directory")
 
