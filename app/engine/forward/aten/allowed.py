@@ -98,11 +98,11 @@ _upsample_nearest_exact3d.vec _upsample_nearest_exact2d.default
 
 # They give what they take, or a copy of it, perhaps in another dtype.
 _COPIES: Final = _names("""
-_to_copy.default alias.default alpha_dropout.default clone.default contiguous.default detach.default detach_copy.default
-dropout.default feature_alpha_dropout.default feature_dropout.default lift.default lift_fresh.default
-lift_fresh_copy.default native_dropout.default positive.default resolve_conj.default resolve_neg.default to.device
-to.dtype to.dtype_layout to.other to.prim_Device type_as.default view_as_real_copy.default view_copy.default
-copy.default
+_to_copy.default alias.default alpha_dropout.default clone.default contiguous.default detach.default detach_.default
+detach_copy.default dropout.default feature_alpha_dropout.default feature_dropout.default lift.default
+lift_fresh.default lift_fresh_copy.default native_dropout.default positive.default resolve_conj.default
+resolve_neg.default to.device to.dtype to.dtype_layout to.other to.prim_Device type_as.default
+view_as_real_copy.default view_copy.default copy.default
 """)
 
 # They make a tensor out of numbers.

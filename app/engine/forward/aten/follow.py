@@ -30,6 +30,13 @@ from app.engine.ir.exported import (
 from app.engine.ir.graph import Apply, Const, Graph, Node, Value, live
 from app.engine.ir.program import Program, Skipped
 
+# Dtypes of which a tensor can be made up to stand for what is not read.
+_GIVEN: Final = frozenset(
+    {
+        *(torch.float64, torch.float32, torch.float16, torch.bfloat16, torch.bool),
+        *(torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8),
+    }
+)
 _GRAD_MODE: Final = "torch.ops.higher_order.wrap_with_set_grad_enabled"
 
 
@@ -261,7 +268,7 @@ class _Follower:
     def _open_end(self, name: str) -> None:
         meta = self.exported.graph.tensors.get(name)
         shape = None if meta is None else shape_of(meta, self.symbols)
-        if meta is None or meta.dtype is None or shape is None:
+        if meta is None or meta.dtype not in _GIVEN or shape is None:
             self.known.bind(name, NOTHING)
         else:
             self.known.give(name, shape, meta.dtype)

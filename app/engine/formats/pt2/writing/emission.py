@@ -171,11 +171,9 @@ class Emitter:
         return _tensor(self.place(const, role, (const.numel, *(1,) * (rank - 1 - axis))))
 
     def _take(self, operation: ir.Take, x: str, output: str) -> Table:
+        """A copy even of channels in a row: a view that follows may need the memory in order."""
         chosen = operation.channels
         dim = ("dim", {"as_int": operation.axis})
-        if chosen == tuple(range(chosen[0], chosen[0] + len(chosen))):
-            ends = (("start", {"as_int": chosen[0]}), ("end", {"as_int": chosen[-1] + 1}))
-            return _node("slice.Tensor", output, ("self", _tensor(x)), dim, *ends)
         index = Const((), (), (len(chosen),), None, torch.tensor(chosen))
         placed = _tensor(self.place(index, "index", index.shape))
         return _node("index_select.default", output, ("self", _tensor(x)), dim, ("index", placed))

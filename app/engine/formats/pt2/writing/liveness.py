@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 from app.engine.formats.pt2.writing.plan import Step
-from app.engine.ir.exported import Exported, Operator, TensorRef, references
+from app.engine.ir.exported import Exported, Operator, TensorMeta, TensorRef, references
 
 _ATEN: Final = re.compile(r"torch\.ops\.aten\.(\w+)\.(\w+)")
 _NUMBER: Final = re.compile(r"(_operator|math|torch\.sym_\w+|torch)\.\w+|torch\.sym_\w+")
@@ -43,8 +43,7 @@ def _acts(operator: Operator | None) -> bool:
     aten = _ATEN.fullmatch(operator.target)
     if aten is None:
         return _NUMBER.fullmatch(operator.target) is None and operator.target != _GRAD_MODE
-    in_place = aten[1].endswith("_") and not aten[1].endswith("__")
-    return in_place or not operator.outputs or _trains(operator)
+    return _writes(operator) or not operator.outputs or _trains(operator)
 
 
 def _trains(operator: Operator) -> bool:
@@ -65,7 +64,7 @@ def passed_through(exported: Exported, steps: Sequence[Step], owners: set[str]) 
         operator = step.operator
         if operator is None or step.node is not None or operator.owner in owners | fixed:
             continue
-        source = _source(operator)
+        source = _source(operator, exported.graph.tensors)
         if source is not None:
             passed[operator.owner] = passed.get(source, source)
     return passed
@@ -73,14 +72,18 @@ def passed_through(exported: Exported, steps: Sequence[Step], owners: set[str]) 
 
 def _writes(operator: Operator) -> bool:
     aten = _ATEN.fullmatch(operator.target)
-    return aten is not None and aten[1].endswith("_") and not aten[1].endswith("__")
+    return aten is not None and aten[1].endswith("_") and not aten[1].endswith("__") and aten[1] != "detach_"
 
 
-def _source(operator: Operator) -> str | None:
+def _source(operator: Operator, tensors: Mapping[str, TensorMeta]) -> str | None:
     """The name of the tensor that an identity gives; None for any other operator."""
     required = _IDENTITIES.get(operator.target)
     given = {argument.name: argument.value for argument in operator.arguments}
     if required is None or any(given.get(name) is not value for name, value in required.items()):
         return None
     first = operator.arguments[0].value if operator.arguments else None
-    return first.name if isinstance(first, TensorRef) and len(operator.outputs) == 1 else None
+    if not isinstance(first, TensorRef) or len(operator.outputs) != 1:
+        return None
+    # A view that follows may need the memory in the order in which the copy has it.
+    same = first.name in tensors and tensors[first.name].strides == tensors[operator.owner].strides
+    return first.name if same else None

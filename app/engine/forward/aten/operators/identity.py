@@ -10,8 +10,16 @@ from app.engine.ir.graph import Const, Value
 
 _SAME: Final = frozenset(
     {
-        *("alias.default", "clone.default", "contiguous.default", "detach.default", "detach_copy.default"),
-        *("lift.default", "lift_fresh.default", "lift_fresh_copy.default", "positive.default"),
+        *(
+            "alias.default",
+            "clone.default",
+            "contiguous.default",
+            "detach.default",
+            "detach_.default",
+            "detach_copy.default",
+        ),
+        *("lift.default", "lift_fresh.default", "lift_fresh_copy.default"),
+        *("detach.default", "detach_.default", "detach_copy.default"),
         *("resolve_conj.default", "resolve_neg.default"),
     }
 )
@@ -52,11 +60,20 @@ def cast(x: Value | Const, dtype: torch.dtype | None, ops: Emitter) -> Value | C
         return x
     if not dtype.is_floating_point:
         return _applied(x, lambda tensor: tensor.to(dtype), (), ops)
-    return _applied(x, lambda tensor, like: tensor.to(like.dtype), (ops.constants.like(dtype),), ops)
+    # What is rounded on its way is no weight that could be computed exactly: it is as if it were not known.
+    rounded = isinstance(x, Const) and _narrows(x, dtype, ops)
+    return _applied(x, lambda tensor, like: tensor.to(like.dtype), (ops.constants.like(dtype),), ops, rounded)
 
 
-def _applied(x: Value | Const, function: Any, more: tuple[Const, ...], ops: Emitter) -> Value | Const:
+def _narrows(const: Const, dtype: torch.dtype, ops: Emitter) -> bool:
+    before = ops.dtype(const)
+    return before.is_floating_point and torch.finfo(dtype).eps > torch.finfo(before).eps
+
+
+def _applied(
+    x: Value | Const, function: Any, more: tuple[Const, ...], ops: Emitter, rounded: bool = False
+) -> Value | Const:
     if isinstance(x, Value):
         return ops.apply("cast", function, x, *more)
-    found: Const = ops.constants.fold(function, (x, *more), ops.owner)[0]
+    found: Const = ops.constants.fold(function, (x, *more), ops.owner, rounded)[0]
     return found
