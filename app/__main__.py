@@ -5,6 +5,7 @@ Imports of a role stand inside its command: `api` must run where torch is not in
 
 import importlib.util
 import logging
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -96,6 +97,8 @@ def inspect(source: Annotated[Path, typer.Argument(metavar="IN", help="The check
 
 
 def main() -> None:
+    # Read when torch is loaded: threads that wait must not spin, or a busy machine takes many times as long.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     cli()
 
 

@@ -1,8 +1,12 @@
 """What tests of several packages need."""
 
+import os
 from pathlib import Path
 
 import pytest
+
+# Before torch is loaded: threads that wait must not spin, or a busy machine takes many times as long.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 _ROOT = Path(__file__).resolve().parent.parent
 

@@ -193,7 +193,8 @@ def _environment(threads: int) -> dict[str, str]:
     kept = {name: os.environ[name] for name in _KEPT if name in os.environ}
     source = str(Path(app.__file__).resolve().parent.parent)
     # Libraries below numpy start threads when they are imported, and a process with threads can't fork safely.
-    quiet = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": str(threads)}
+    # Threads that wait must not spin: where others want the cores, too, a job would take many times as long.
+    quiet = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": str(threads), "OMP_WAIT_POLICY": "PASSIVE"}
     return kept | quiet | {"PYTHONPATH": source, "PYTHONSAFEPATH": "1", "PYTHONUNBUFFERED": "1"}
 
 
