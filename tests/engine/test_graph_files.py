@@ -275,3 +275,17 @@ def test_an_operator_that_is_written_wrong_is_caught(kind, tmp_path, monkeypatch
     with pytest.raises(AppError):
         fuse_graph(source)
     assert not source.with_name(f"fused.{source.name}").exists()
+
+
+@pytest.mark.parametrize(
+    ("last", "left"), [((-1, 8), ["Reshape", "Relu"]), ((0, 0, -1, 1), ["Reshape", "Reshape", "Relu"])]
+)
+def test_of_reshapes_in_a_row_the_last_is_left_unless_it_keeps_sizes_as_they_are(last, left, tmp_path):
+    builder = OnnxBuilder()
+    first = builder.op("Reshape", "x", builder.weight("first", np.array([0, 0, 2, 4])))
+    second = builder.op("Reshape", first, builder.weight("second", np.array(last)))
+    onnx.save(builder.model({"x": ("n", "m", 8)}, [builder.op("Relu", second)]), path := tmp_path / "rows.onnx")
+    _, target = fuse_graph(path)
+    assert kinds(target) == left
+    x = np.random.randn(5, 6, 8).astype(np.float32)
+    close(run_onnx(target, x=x)[0], run_onnx(path, x=x)[0])

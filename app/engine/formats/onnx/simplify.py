@@ -70,6 +70,28 @@ def unify(steps: Sequence[Step], tensors: Mapping[str, StoredTensor], fixed: set
         step.inputs = [stands_for.get(name, name) if isinstance(name, str) else name for name in step.inputs]
 
 
+def merge_reshapes(steps: Sequence[Step], tensors: Mapping[str, StoredTensor]) -> None:
+    """Of reshapes in a row the last alone counts, where none of its sizes is "as it is" (a 0)."""
+    giver = {name: step for step in steps for name in step.outputs}
+    for step in steps:
+        if _kind(step) != "Reshape" or not _states_all_sizes(step, tensors):
+            continue
+        while (name := step.inputs[0]) in giver and _kind(above := giver[str(name)]) in _RESHAPES:
+            step.inputs[0] = above.inputs[0]
+
+
+_RESHAPES: Final = frozenset({"Reshape", "Flatten", "Squeeze", "Unsqueeze"})  # keep every number and their order
+
+
+def _kind(step: Step) -> str:
+    return step.node.op_type if step.node.domain in ("", "ai.onnx") else ""
+
+
+def _states_all_sizes(step: Step, tensors: Mapping[str, StoredTensor]) -> bool:
+    target = tensors.get(str(step.inputs[1]))
+    return target is not None and target.dtype == torch.int64 and not bool((target.read() == 0).any())
+
+
 def fold_constants(
     steps: Sequence[Step], program: Program, model: ModelProto, tensors: Mapping[str, StoredTensor]
 ) -> Folded:

@@ -10,7 +10,7 @@ from app.engine.formats.onnx.onnx_file import OnnxFile
 from app.engine.formats.onnx.order import Step, needed, ordered
 from app.engine.formats.onnx.rewrite import steps_of
 from app.engine.formats.onnx.serial import Initializer, write_model
-from app.engine.formats.onnx.simplify import bypass, fold_constants, unify
+from app.engine.formats.onnx.simplify import bypass, fold_constants, merge_reshapes, unify
 from app.engine.formats.onnx.structure import is_constant
 from app.engine.formats.onnx.weights import Namer
 from app.engine.ir.graph import Graph
@@ -34,6 +34,8 @@ def write_onnx(file: OnnxFile, program: Program, graph: Graph, target: Path) -> 
     if model.ir_version >= _INITIALIZERS_ARE_INPUTS_BELOW:
         found = fold_constants(steps, program, model, file.tensors)
         steps, folded = found.steps, found.tensors
+        merge_reshapes(steps, {**file.tensors, **folded})
+        steps = needed(steps, outputs)
     stored = {
         tensor.name: file.tensors[tensor.name] for tensor in model.graph.initializer if tensor.name in file.tensors
     }
