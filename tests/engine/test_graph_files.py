@@ -289,3 +289,18 @@ def test_of_reshapes_in_a_row_the_last_is_left_unless_it_keeps_sizes_as_they_are
     assert kinds(target) == left
     x = np.random.randn(5, 6, 8).astype(np.float32)
     close(run_onnx(target, x=x)[0], run_onnx(path, x=x)[0])
+
+
+def test_what_is_computed_twice_is_computed_once_but_for_what_is_drawn_at_random(tmp_path):
+    builder = OnnxBuilder()
+    twice = [builder.op("Exp", builder.op("Add", "x", builder.weight(f"one{n}", np.float32([1.0])))) for n in range(2)]
+    onnx.save(builder.model({"x": ("n", 4)}, [builder.op("Mul", *twice)]), path := tmp_path / "twice.onnx")
+    _, target = fuse_graph(path)
+    assert kinds(target) == ["Add", "Exp", "Mul"]
+    x = np.random.randn(5, 4).astype(np.float32)
+    close(run_onnx(target, x=x)[0], run_onnx(path, x=x)[0])
+
+    builder = OnnxBuilder()
+    drawn = [builder.op("Mul", "x", builder.op("RandomNormal", shape=[4], dtype=1)) for _ in range(2)]
+    onnx.save(builder.model({"x": ("n", 4)}, [builder.op("Add", *drawn)]), path := tmp_path / "drawn.onnx")
+    assert kinds(fuse_graph(path)[1]).count("RandomNormal") == 2

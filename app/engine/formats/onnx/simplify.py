@@ -11,6 +11,7 @@ from onnx import ModelProto
 from app.engine.formats.onnx.emit import Weight
 from app.engine.formats.onnx.order import Step, needed
 from app.engine.formats.onnx.structure import is_constant
+from app.engine.forward.onnx import RANDOM, inner_graphs
 from app.engine.ir.program import Program
 from app.engine.ir.tensors import StoredTensor, in_memory
 
@@ -78,6 +79,33 @@ def merge_reshapes(steps: Sequence[Step], tensors: Mapping[str, StoredTensor]) -
             continue
         while (name := step.inputs[0]) in giver and _kind(above := giver[str(name)]) in _RESHAPES:
             step.inputs[0] = above.inputs[0]
+
+
+def share(steps: Sequence[Step], fixed: set[str]) -> list[Step]:
+    """Of operators that compute the same from the same the first alone stays; steps in an order in which they run.
+
+    `fixed` names stay. Operators of other domains may keep a state, inner graphs name what they read.
+    """
+    fixed = fixed | {name for step in steps for name in step.captured}
+    first: dict[tuple[Any, ...], Step] = {}
+    called: dict[str, str] = {}
+    left = []
+    for step in steps:
+        step.inputs = [called.get(name, name) if isinstance(name, str) else name for name in step.inputs]
+        plain = _kind(step) and _kind(step) not in RANDOM and not any(True for _ in inner_graphs(step.node))
+        twin = first.setdefault(_computed(step), step) if plain and not fixed & set(step.outputs) else step
+        if twin is step:
+            left.append(step)
+        else:
+            called.update(zip(step.outputs, twin.outputs, strict=True))
+    return left
+
+
+def _computed(step: Step) -> tuple[Any, ...]:
+    """Equal for steps that compute the same."""
+    inputs = tuple(part if isinstance(part, str) else part.key for part in step.inputs)
+    attributes = sorted(attribute.SerializeToString(deterministic=True) for attribute in step.node.attribute)
+    return step.node.op_type, inputs, tuple(attributes), tuple(map(bool, step.outputs))
 
 
 _RESHAPES: Final = frozenset({"Reshape", "Flatten", "Squeeze", "Unsqueeze"})  # keep every number and their order

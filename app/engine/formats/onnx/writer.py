@@ -10,7 +10,7 @@ from app.engine.formats.onnx.onnx_file import OnnxFile
 from app.engine.formats.onnx.order import Step, needed, ordered
 from app.engine.formats.onnx.rewrite import steps_of
 from app.engine.formats.onnx.serial import Initializer, write_model
-from app.engine.formats.onnx.simplify import bypass, fold_constants, merge_reshapes, unify
+from app.engine.formats.onnx.simplify import bypass, fold_constants, merge_reshapes, share, unify
 from app.engine.formats.onnx.structure import is_constant
 from app.engine.formats.onnx.weights import Namer
 from app.engine.ir.graph import Graph
@@ -44,6 +44,7 @@ def write_onnx(file: OnnxFile, program: Program, graph: Graph, target: Path) -> 
     made = folded | namer.made
     if model.ir_version >= _INITIALIZERS_ARE_INPUTS_BELOW:
         unify(steps, stored | made, {value.name for value in (*model.graph.input, *model.graph.output)})
+        steps = share(ordered(steps), set(outputs))
     old = _old(file, _read(model, steps) - set(made))
     _fill(model, file, ordered(steps), {one.head.name for one in old})
     initializers = [*old, *_new(made, _read(model, steps))]

@@ -3,6 +3,7 @@
 from app.engine.forward.onnx.call import first_output
 from app.engine.forward.onnx.follow import follow
 from app.engine.forward.onnx.inner import captured, inner_graphs
+from app.engine.forward.onnx.operators.table import RANDOM
 from app.engine.forward.onnx.ports import ports
 
-__all__ = ["captured", "first_output", "follow", "inner_graphs", "ports"]
+__all__ = ["RANDOM", "captured", "first_output", "follow", "inner_graphs", "ports"]
