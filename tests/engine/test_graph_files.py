@@ -7,7 +7,7 @@ import onnx
 import onnxruntime
 import pytest
 import torch
-from onnx import TensorProto, helper
+from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 
 from app.engine import fuse, programs
@@ -199,6 +199,19 @@ def test_input_normalisation_goes_into_a_convolution_without_padding(tmp_path):
     assert kinds(target) == ["Conv"]
     assert report.replaced[0].before == ("Shift", "Scale", "Conv 3x3")
     close(run_onnx(target, image=IMAGE)[0], run_onnx(path, image=IMAGE)[0])
+
+
+def test_an_output_that_is_zero_throughout_does_not_fail_the_others(tmp_path):
+    model = net()
+    builder = OnnxBuilder()
+    output = builder.sequential("image", model)
+    untrained = builder.conv(output, nn.Conv2d(6, 2, 1, bias=False), "untrained")
+    builder.initializers[-1].CopyFrom(numpy_helper.from_array(np.zeros((2, 6, 1, 1), np.float32), "untrained.weight"))
+    last = builder.op("Sigmoid", output)
+    onnx.save(builder.model({"image": (2, 3, 20, 28)}, [last, untrained]), tmp_path / "untrained.onnx")
+    report, target = fuse_graph(tmp_path / "untrained.onnx")
+    assert report.equivalence.passed
+    close(run_onnx(target, image=IMAGE)[0], torch.sigmoid(model(IMAGE)))
 
 
 def test_the_scale_and_shift_of_a_layer_norm_go_into_every_linear_behind_it(tmp_path):

@@ -12,7 +12,7 @@ from app.engine.interpret.lockstep import Fused, Proof, RegionProof, prove
 from app.engine.interpret.numeric import Read, run
 from app.engine.ir.graph import Const, Graph
 from app.engine.ir.tensors import StoredTensor
-from app.engine.verify.compare import absolute_error, relative_error
+from app.engine.verify.compare import absolute_error, relative_error, tensors
 
 # A correct fold stays below 1e-11; a wrong one is far above.
 IDENTITY_LIMIT = 1e-9
@@ -122,12 +122,22 @@ def measure_elsewhere(before: Graph, after: Graph, inputs: Sequence[Tensor], dev
 
 
 def _stored_noise(graph: Graph, inputs: Sequence[Tensor], reference: Any, device: str) -> float:
-    """What half-ulp perturbations of the stored weights do to the outputs: the worst of a few seeded ones."""
+    """What half-ulp perturbations of the stored weights do to the outputs: the worst of a few seeded ones.
+
+    An output that is zero throughout has no size to which its noise could be relative: it says nothing of the others.
+    """
+    telling = [number for number, wanted in enumerate(tensors(reference)) if bool(wanted.any())]
+    wanted = _at(telling, reference)
     errors = []
     for seed in range(_PERTURBATIONS):
         perturbed = run(graph, inputs, torch.float64, device, _perturbed(device, seed))
-        errors.append(relative_error(perturbed, reference))
+        errors.append(relative_error(_at(telling, perturbed), wanted))
     return max(errors)
+
+
+def _at(places: Sequence[int], nest: Any) -> list[Tensor]:
+    flat = list(tensors(nest))
+    return [flat[place] for place in places]
 
 
 def _perturbed(device: str, seed: int) -> Read:
@@ -137,8 +147,8 @@ def _perturbed(device: str, seed: int) -> Read:
     def read(const: Const) -> Tensor:
         if const.literal is not None:
             return const.value(torch.float64, device)
-        tensors = [_jitter(source, seed, numbers).to(device) for source in const.sources]
-        return tensors[0] if const.compute is None else const.compute(*tensors)
+        noisy = [_jitter(source, seed, numbers).to(device) for source in const.sources]
+        return noisy[0] if const.compute is None else const.compute(*noisy)
 
     return read
 
