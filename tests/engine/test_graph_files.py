@@ -201,6 +201,27 @@ def test_input_normalisation_goes_into_a_convolution_without_padding(tmp_path):
     close(run_onnx(target, image=IMAGE)[0], run_onnx(path, image=IMAGE)[0])
 
 
+def test_an_operator_that_nobody_needs_may_read_what_is_fused_away(tmp_path):
+    builder = OnnxBuilder()
+    inner = builder.conv("image", nn.Conv2d(3, 4, 1), "first")
+    builder.op("MatMul", inner, builder.weight("unused", torch.randn(28, 3)))
+    output = builder.conv(inner, nn.Conv2d(4, 2, 1), "second")
+    onnx.save(builder.model({"image": (2, 3, 20, 28)}, [output]), tmp_path / "dead.onnx")
+    _, target = fuse_graph(tmp_path / "dead.onnx")
+    assert kinds(target) == ["Conv"]
+    close(run_onnx(target, image=IMAGE)[0], run_onnx(tmp_path / "dead.onnx", image=IMAGE)[0])
+
+
+def test_operators_that_change_nothing_may_stand_between_what_is_fused(tmp_path):
+    builder = OnnxBuilder()
+    inner = builder.op("Dropout", builder.conv("image", nn.Conv2d(3, 4, 1), "first"))
+    output = builder.conv(builder.op("Concat", inner, axis=1), nn.Conv2d(4, 2, 1), "second")
+    onnx.save(builder.model({"image": (2, 3, 20, 28)}, [output]), tmp_path / "between.onnx")
+    _, target = fuse_graph(tmp_path / "between.onnx")
+    assert kinds(target) == ["Conv"]
+    close(run_onnx(target, image=IMAGE)[0], run_onnx(tmp_path / "between.onnx", image=IMAGE)[0])
+
+
 def test_an_output_that_is_zero_throughout_does_not_fail_the_others(tmp_path):
     model = net()
     builder = OnnxBuilder()

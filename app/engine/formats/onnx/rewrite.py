@@ -71,8 +71,7 @@ class _Rewrite:
             return name
         alike = (other for other in self._alike.of(value) if id(other) in self._given)
         found = next(alike, None)
-        assert found is not None, f"{name!r} is read and not there"
-        return self._name(found)
+        return name if found is None else self._name(found)  # what nobody needs any more may read what is gone
 
     def _reducible(self, node: NodeProto, owned: _Owned) -> bool:
         """Of an operator that is read in parts the rest is kept whole, but where it is known to work in parts."""
