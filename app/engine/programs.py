@@ -203,7 +203,7 @@ def _problem_elsewhere(job: ProgramJob, written: Any, device: str) -> str | None
     if shapes is None:
         return None
     before, after = (job.dialect.follow(file, shapes) for file in (job.file, written))
-    if before.skipped:
+    if before.skipped != job.program.skipped:
         return None  # these sizes do not suit the model
     _check_alike(before, after)
     inputs = typed_probe([(value.shape, value.dtype) for value in before.graph.inputs])

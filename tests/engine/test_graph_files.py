@@ -11,6 +11,7 @@ from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 
 from app.engine import fuse, programs
+from app.engine.formats.onnx import rewrite
 from app.engine.fuse.programs import plan_program
 from app.engine.interpret import pending
 from app.engine.pipeline import inspect_checkpoint
@@ -220,6 +221,32 @@ def test_operators_that_change_nothing_may_stand_between_what_is_fused(tmp_path)
     _, target = fuse_graph(tmp_path / "between.onnx")
     assert kinds(target) == ["Conv"]
     close(run_onnx(target, image=IMAGE)[0], run_onnx(tmp_path / "between.onnx", image=IMAGE)[0])
+
+
+def single_scale(builder, x):
+    one, none = builder.weight("one", np.float32([1.5])), builder.weight("none", np.float32([0.25]))
+    return builder.norm(builder.op("LayerNormalization", x, one, none), norm(3).eval(), "norm")
+
+
+def test_a_layer_norm_whose_scale_is_one_number_serves_any_width(tmp_path):
+    builder = OnnxBuilder()
+    onnx.save(builder.model({"x": ("n", 3, "t")}, [single_scale(builder, "x")]), tmp_path / "wide.onnx")
+    _, target = fuse_graph(tmp_path / "wide.onnx")
+    assert kinds(target) == ["LayerNormalization", "BatchNormalization"]
+    x = np.random.randn(2, 3, 11).astype(np.float32)
+    close(run_onnx(target, x=x)[0], run_onnx(tmp_path / "wide.onnx", x=x)[0])
+
+
+def test_a_model_with_an_operator_that_is_not_read_is_tried_at_other_sizes_too(tmp_path, monkeypatch):
+    monkeypatch.setattr(rewrite, "_width", lambda owned: 16)
+    builder = OnnxBuilder()
+    output = single_scale(builder, "x")
+    builder.nodes.append(helper.make_node("Mystery", ["x"], ["odd"], domain="com.example"))
+    domains = [helper.make_opsetid("com.example", 1)]
+    made = builder.model({"x": ("n", 3, "t")}, [output, "odd"], domains=domains)
+    onnx.save(made, tmp_path / "wide.onnx")
+    with pytest.raises(NotEquivalent):
+        fuse_graph(tmp_path / "wide.onnx")
 
 
 def test_an_output_that_is_zero_throughout_does_not_fail_the_others(tmp_path):

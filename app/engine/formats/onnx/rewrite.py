@@ -2,7 +2,9 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from math import prod
 
+import torch
 from onnx import ModelProto, NodeProto, helper
 
 from app.engine.formats.onnx.emit import Draft, Weight, emit, filled, integers
@@ -83,17 +85,17 @@ class _Rewrite:
         normalise = owned.left[0]
         inputs: list[str | Weight] = list(node.input)
         if ir.Scale not in kinds:
-            inputs[1] = self._one(normalise.output)
+            inputs[1] = self._one(_width(owned), normalise.output.dtype)
         if ir.Shift not in kinds:
             del inputs[2:]
         output = self._name(owned.left[-1].output)
         return Step((place, 0), inputs, (), (output,), node)
 
-    def _one(self, value: Value) -> Weight:
+    def _one(self, width: int, dtype: torch.dtype) -> Weight:
         """A scale of ones, shared by all of that width."""
-        key = value.shape[-1], value.dtype
+        key = width, dtype
         if key not in self._ones:
-            self._ones[key] = Weight(filled(1.0, *key), value.dtype)
+            self._ones[key] = Weight(filled(1.0, width, dtype), dtype)
         return self._ones[key]
 
     def _emitted(self, gone: dict[str, str]) -> Iterator[Step]:
@@ -118,6 +120,12 @@ class _Rewrite:
             above = next((self._names[id(one)] for one in read if id(one) in self._names), "value")
             self._names[id(value)] = self._values.fresh(f"{above}_fused")
         return self._names[id(value)]
+
+
+def _width(owned: _Owned) -> int:
+    """How many numbers the scale of a normalisation was: one may stand before a dimension of any size."""
+    scale = next(node.operation for node in owned.all if isinstance(node.operation, ir.Scale))
+    return prod(scale.factor.shape)
 
 
 def _given(program: Program, graph: Graph, owned: dict[str, _Owned]) -> set[int]:
