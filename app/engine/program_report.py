@@ -121,7 +121,7 @@ def _replaced(fusion: ProgramFusion, evidence: ProgramEvidence | None) -> tuple[
             before=part.before,
             after=part.after,
             parameters_before=part.region.pending.cost.parameters,
-            parameters_after=part.weight.numel() + (0 if part.region.pending.bias_zero else part.bias.numel()),
+            parameters_after=part.parameters,
             assumed=False,
             error=RegionError(identity=proof.identity, native=proof.native) if proof else None,
         )

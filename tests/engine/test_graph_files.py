@@ -202,6 +202,21 @@ def test_input_normalisation_goes_into_a_convolution_without_padding(tmp_path):
     close(run_onnx(target, image=IMAGE)[0], run_onnx(path, image=IMAGE)[0])
 
 
+def test_a_scale_and_a_shift_that_no_convolution_takes_in_are_told_as_what_is_written(tmp_path):
+    builder = OnnxBuilder()
+    scaled = builder.op("Mul", builder.op("Relu", "image"), builder.weight("scale", torch.rand(3, 1, 1) + 0.5))
+    shifted = builder.op("Add", scaled, builder.weight("shift", torch.rand(3, 1, 1)))
+    twice = builder.op("Mul", shifted, builder.weight("again", torch.rand(3, 1, 1) + 0.5))
+    moved = builder.op("Add", twice, builder.weight("last", torch.rand(3, 1, 1)))
+    onnx.save(builder.model({"image": (2, 3, 8, 6)}, [builder.op("Relu", moved)]), tmp_path / "scales.onnx")
+    report, target = fuse_graph(tmp_path / "scales.onnx")
+    assert kinds(target) == ["Relu", "BatchNormalization", "Relu"]
+    (part,) = report.replaced
+    assert part.before == ("Scale", "Shift", "Scale", "Shift")
+    assert part.after == "BatchNorm(3)"
+    assert (part.parameters_before, part.parameters_after) == (12, 12)
+
+
 def test_an_operator_that_nobody_needs_may_read_what_is_fused_away(tmp_path):
     builder = OnnxBuilder()
     inner = builder.conv("image", nn.Conv2d(3, 4, 1), "first")
@@ -221,6 +236,21 @@ def test_operators_that_change_nothing_may_stand_between_what_is_fused(tmp_path)
     _, target = fuse_graph(tmp_path / "between.onnx")
     assert kinds(target) == ["Conv"]
     close(run_onnx(target, image=IMAGE)[0], run_onnx(tmp_path / "between.onnx", image=IMAGE)[0])
+
+
+@pytest.mark.parametrize("odd", [False, True], ids=["read", "not read"])
+def test_single_numbers_stay_single_numbers_where_every_size_is_open(odd, tmp_path):
+    builder = OnnxBuilder()
+    scaled = builder.op("Mul", builder.op("Relu", "x"), builder.weight("two", np.float32(2)))
+    output = builder.op("Relu", builder.op("Add", builder.op("Neg", scaled), builder.weight("one", np.float32(1))))
+    outputs = [output]
+    if odd:  # an operator that is only read at other sizes than those that are tried
+        outputs.append(builder.op("Reshape", "x", builder.weight("shape", np.array([1, 7, 5]))))
+    onnx.save(builder.model({"x": ("n", "c", "t")}, outputs), tmp_path / "open.onnx")
+    _, target = fuse_graph(tmp_path / "open.onnx")
+    assert kinds(target)[:4] == ["Relu", "Mul", "Add", "Relu"]
+    x = np.random.randn(1, 5, 7).astype(np.float32)
+    close(run_onnx(target, x=x)[0], run_onnx(tmp_path / "open.onnx", x=x)[0])
 
 
 def single_scale(builder, x):

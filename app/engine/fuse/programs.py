@@ -9,6 +9,7 @@ from torch import Tensor
 from app.engine.algebra import Geometry, Refusal
 from app.engine.fuse.moves import moved
 from app.engine.fuse.replacement import Replacement, foldable, stored_numbers
+from app.engine.fuse.scales import affine_cost, affine_operations, of_single_numbers
 from app.engine.fuse.sharing import Sharing, signature
 from app.engine.interpret import affine
 from app.engine.interpret.affine import Barrier, Cut, Region
@@ -126,7 +127,7 @@ class _Offers:
         counts = [self._operators_of(operation, rank) for operation in operations]
         if any(count is None for count in counts):
             return Refusal("no-such-operator", "the format has no operator for the convolution that would result")
-        whole = pending.fused_cost if pending.core else _affine_cost(pending, operations)
+        whole = pending.fused_cost if pending.core else affine_cost(pending, operations)
         # What is only a part of an operator that stays is no operator that goes.
         free = sum(node.owner in self._partial for node in pending.nodes)
         bias = 0 if pending.bias_zero else whole.bias
@@ -155,7 +156,7 @@ class _Offers:
 def _operations(pending: Pending) -> tuple[ir.Operation, ...] | None:
     """What would be written, with shapes but without numbers; None where nothing stands for the stretch."""
     if pending.core is None:
-        return _affine_operations(pending, None, None)
+        return affine_operations(pending, None, None)
     plan = pending.core.plan
     weight = Const((), (), plan.weight_shape)
     bias = None if pending.bias_zero else Const((), (), (plan.out_channels,))
@@ -178,35 +179,6 @@ def _operation(weight: Const, bias: Const | None, geometry: Geometry, pending: P
         )
     last = len(pending.value.shape) - 1
     return ir.Linear(weight, bias) if pending.axis == last and geometry.groups == 1 else None
-
-
-def _affine_operations(pending: Pending, scale: Const | None, shift: Const | None) -> tuple[ir.Operation, ...] | None:
-    """A lone scale and shift: one of them, or both as a batch norm where that is one operator instead of two."""
-    after, axis = pending.after, pending.axis
-    if after is None:
-        return None
-    count = (after.scale.numel(),)
-    scale, shift = scale or Const((), (), count), shift or Const((), (), count)
-    if not bool(after.shift.any()):
-        return (ir.Scale(scale, axis),)
-    if bool((after.scale == 1).all()):
-        return (ir.Shift(shift, axis),)
-    if axis != 1 or len(pending.value.shape) < 2:
-        return (ir.Scale(scale, axis), ir.Shift(shift, axis))
-    return (ir.BatchNorm(_filled(0.0, count, scale), _filled(1.0, count, scale), scale, shift, 0.0),)
-
-
-def _filled(number: float, shape: tuple[int, ...], like: Const) -> Const:
-    dtype = like.literal.dtype if like.literal is not None else torch.float32
-    return Const((), (), shape, None, torch.full(shape, number, dtype=dtype))
-
-
-def _affine_cost(pending: Pending, operations: Sequence[ir.Operation]) -> Cost:
-    channels, positions = pending.value.shape[pending.axis], 1
-    for size in pending.value.shape:
-        positions *= size
-    consts = 4 if isinstance(operations[0], ir.BatchNorm) else len(operations)
-    return Cost(len(operations), consts * channels, len(operations) * positions)
 
 
 def _materialised(region: Region, alike: dict[Hashable, Replacement]) -> Replacement | Refusal:
@@ -250,12 +222,16 @@ def _nodes(part: Replacement, consts: dict[int, Const]) -> Iterator[Node]:
 def _written_operations(part: Replacement, consts: dict[int, Const]) -> tuple[ir.Operation, ...]:
     pending, region = part.region.pending, part.region
     hints = _hints(region)
-    bias = consts.setdefault(id(part.bias), _literal(part.bias, hints["bias"]))
     if pending.core is None:
-        scale = _literal(part.weight.reshape(-1), hints["weight"])
-        found = _affine_operations(pending, scale, bias)
+        numbers = (part.weight.reshape(-1), part.bias)
+        if of_single_numbers(pending):
+            numbers = (numbers[0][:1], numbers[1][:1])
+        scale = _literal(numbers[0], hints["weight"])
+        shift = consts.setdefault(id(part.bias), _literal(numbers[1], hints["bias"]))
+        found = affine_operations(pending, scale, shift)
         assert found is not None
         return found
+    bias = consts.setdefault(id(part.bias), _literal(part.bias, hints["bias"]))
     weight = consts.setdefault(id(part.weight), _literal(part.weight, hints["weight"]))
     operation = _operation(weight, None if pending.bias_zero else bias, pending.core.plan.geometry, pending)
     assert operation is not None

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from app.engine.algebra import Geometry, Refusal, Rounded
 from app.engine.fuse.layers import layer_name
+from app.engine.fuse.scales import affine_cost, affine_operations, of_single_numbers
 from app.engine.interpret.affine import Cut, Region
 from app.engine.interpret.pending import Pending
 from app.engine.ir import graph as ir
@@ -16,7 +17,7 @@ from app.engine.ir.graph import Node
 
 @dataclass(frozen=True, slots=True)
 class Replacement:
-    """One convolution with its stored weights, in the place of a region."""
+    """One convolution, or a lone scale and shift, with its stored weights, in the place of a region."""
 
     region: Region
     path: str  # the block, or the layer or operator that becomes the convolution
@@ -37,7 +38,23 @@ class Replacement:
 
     @property
     def after(self) -> str:
-        return layer_name(tuple(self.weight.shape), self.geometry)
+        standing = self._scales()
+        if standing is None:
+            return layer_name(tuple(self.weight.shape), self.geometry)
+        width = 1 if of_single_numbers(self.region.pending) else self.weight.numel()
+        return ", ".join(f"{type(operation).__name__}({width})" for operation in standing)
+
+    @property
+    def parameters(self) -> int:
+        standing = self._scales()
+        if standing is None:
+            return self.weight.numel() + (0 if self.region.pending.bias_zero else self.bias.numel())
+        return affine_cost(self.region.pending, standing).parameters
+
+    def _scales(self) -> tuple[ir.Operation, ...] | None:
+        """What stands there if it is no convolution."""
+        pending = self.region.pending
+        return affine_operations(pending, None, None) if pending.core is None else None
 
 
 def _operator(node: Node) -> str:
