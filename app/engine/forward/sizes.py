@@ -52,6 +52,8 @@ def _misfit(
     dims = len(weight) - 2
     if not 1 <= dims <= 3 or len(maps) != len(weight):
         return f"a value of shape {maps} meets a convolution of weight {weight}"
+    if 0 in maps[2:]:  # padding would make something of nothing, which torch does not
+        return f"maps of {maps[2:]} are empty"
     lengths = {len(part) for part in (stride, padding, dilation, *more) if isinstance(part, Sequence)}
     if lengths != {dims} or not all(type(step) is int and step >= 1 for step in (*stride, *dilation)):
         return f"stride {stride}, padding {padding}, dilation {dilation} are not those of a kernel {weight[2:]}"

@@ -30,6 +30,7 @@ def test_transposed_sizes_are_those_that_torch_gives():
         (((2, 4), _WEIGHT, _ONE, _NONE, _ONE, "zeros"), "meets a convolution"),
         (((2, 4, 9), _WEIGHT, _ONE, _NONE, _ONE, "zeros"), "meets a convolution"),
         (((2, 4, 2, 7), _WEIGHT, _ONE, _NONE, _ONE, "zeros"), "smaller than the kernel"),
+        (((2, 4, 9, 0), _WEIGHT, _ONE, _EVEN, _ONE, "zeros"), "empty"),
         ((_MAPS, _WEIGHT, (1,), _NONE, _ONE, "zeros"), "not those of a kernel"),
         ((_MAPS, _WEIGHT, (0, 1), _NONE, _ONE, "zeros"), "not those of a kernel"),
         ((_MAPS, _WEIGHT, _ONE, _NONE, (1, -1), "zeros"), "not those of a kernel"),
