@@ -35,6 +35,7 @@ class Barrier:
 Place = Hashable | Barrier  # nodes with equal places may share a region
 
 _NOT_LINEAR = Barrier("not-linear", "not a linear operator")
+_EMPTY = Barrier("empty", "its output has no elements: nothing that replaces it could be proved")
 # Joints above one another in one region, and ways back from one value; a longer stretch is cut. Real blocks have a
 # handful of either.
 _MAX_DEPTH = 40
@@ -76,7 +77,7 @@ class Reach:
         self.options.pop(id(node.output), None)
 
     def visit(self, node: Node) -> None:
-        place = self.place(node)
+        place = _EMPTY if 0 in node.output.shape else self.place(node)
         result: list[Pending] | Barrier = place if isinstance(place, Barrier) else self._follow(node)
         if isinstance(result, Barrier):
             self.close(node, result)

@@ -8,7 +8,7 @@ from app.engine.interpret.affine import Barrier
 from app.engine.interpret.lockstep import Fused, prove
 from app.engine.interpret.pending import node_cost
 from app.engine.ir import graph as ir
-from app.engine.ir.graph import Graph, Value
+from app.engine.ir.graph import Const, Graph, Node, Value
 from tests.engine.interpret.drawn_graphs import Builder, graphs
 
 HERE = "one place"
@@ -26,6 +26,15 @@ def read(graph: Graph) -> affine.Reading:
 
 def start(channels: int = 4) -> tuple[Builder, Value]:
     return Builder(), Value((2, channels, 9, 7))
+
+
+def test_no_region_goes_through_a_value_without_elements():
+    one = Const((), (), (), None, torch.ones(()))
+    x, y, z = (Value((2, 0, 9)) for _ in range(3))
+    nodes = (Node(ir.Shift(one, 1), (x,), y, "first", None), Node(ir.Shift(one, 1), (y,), z, "second", None))
+    reading = read(Graph((x,), nodes, ((z,),)))
+    assert not reading.regions
+    assert {cut.code for cut in reading.cuts.values()} <= {"empty"}
 
 
 def kinds(region: affine.Region) -> list[str]:
