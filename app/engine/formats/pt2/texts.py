@@ -22,7 +22,7 @@ _NUMERIC: Final = re.compile(
 _ATEN_DUNDER: Final = re.compile(r"__i?(and|or|xor|lshift|rshift)__")
 _GUARD: Final = re.compile(
     r"(?>\s|[\[\]()%*+\-/<>=!,]|\d+(?:\.\d+)?|'[\w ]*'|\"[\w ]*\"|\.(?:size|stride|storage_offset|dim|shape)\b"
-    r"|\b(?:L|args|kwargs|and|or|not|True|False|None|Eq|Ne|Max|Min|Mod|FloorDiv|PythonMod|float|int)\b)++",
+    r"|\b(?:L|args|kwargs|and|or|not|True|False|None|Eq|Ne|Max|Min|max|min|Mod|FloorDiv|PythonMod|float|int)\b)++",
     re.ASCII,
 )
 _LONGEST_GUARD: Final = 1 << 14

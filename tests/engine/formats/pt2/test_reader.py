@@ -226,8 +226,14 @@ def test_a_guard_that_is_no_condition_on_sizes_is_refused(archive, guard):
         read(archive)
 
 
-def test_a_guard_on_sizes_is_read(archive):
-    guard = "L['input'].size()[1] % 2 == 0 and L['input'].size()[0] >= 2"
+@pytest.mark.parametrize(
+    "guard",
+    [
+        "L['input'].size()[1] % 2 == 0 and L['input'].size()[0] >= 2",
+        "max(1, (-2) + L['input'].size()[3]) < 3*min(3, L['input'].size()[2])",
+    ],
+)
+def test_a_guard_on_sizes_is_read(guard, archive):
     rewrite_document(archive, lambda document: document.update(guards_code=[guard]))
 
     assert read(archive).document["guards_code"] == [guard]
