@@ -4,13 +4,13 @@ A format's packages are imported when a file of it comes: most jobs need neither
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
-from app.engine.formats.detect import ONNX, Kind
+from app.engine.formats.detect import ONNX, ONNX_ZIP, Kind
 from app.engine.formats.limits import Limits
 from app.engine.formats.mapped_file import MappedFile
 from app.engine.fuse.census import Census
@@ -38,6 +38,8 @@ class Dialect:
 
 def dialect_of(kind: Kind) -> Dialect:
     """What is known of a graph format. Raises UnsupportedFormat where its extra is not installed."""
+    if kind == ONNX_ZIP:
+        return _onnx_archive()
     return _onnx() if kind == ONNX else _pt2()
 
 
@@ -60,6 +62,15 @@ def _onnx() -> Dialect:
         count=form.count,
         run=run_onnx,
     )
+
+
+def _onnx_archive() -> Dialect:
+    """The same graphs, read and written with their external data."""
+    dialect = _onnx()
+    import app.engine.formats.onnx as form
+    from app.engine.verify.onnx_runtime import run_onnx_archive
+
+    return replace(dialect, read=form.read_onnx_archive, write=form.write_onnx_archive, run=run_onnx_archive)
 
 
 def _pt2() -> Dialect:

@@ -37,7 +37,7 @@ from app.report import (
 if TYPE_CHECKING:  # the steps make the job, the report reads it
     from app.engine.programs import ProgramEvidence, ProgramJob
 
-_NAMES = {"onnx": "ONNX graph", "pt2": "torch.export program"}
+_NAMES = {"onnx": "ONNX graph", "onnx-zip": "ONNX graph", "pt2": "torch.export program"}
 
 
 def equivalence_of(job: ProgramJob, figures: Figures, native: torch.dtype, device: str, passed: bool) -> Equivalence:

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from app.engine.formats.detect import ONNX, PT2, TORCH_LEGACY, TORCH_ZIP, Kind, detect, unsupported
+from app.engine.formats.detect import ONNX, ONNX_ZIP, PT2, TORCH_LEGACY, TORCH_ZIP, Kind, detect, unsupported
 from app.engine.formats.limits import Limits
 from app.engine.formats.mapped_file import MappedFile
 from app.engine.formats.torch_file import TorchFile
@@ -14,7 +14,7 @@ __all__ = ["GRAPH_KINDS", "Kind", "Limits", "TorchFile", "detect_file", "read_fi
 
 _DEFAULTS = Limits()
 # Formats that hold the data flow; each has a reader of its own below this package.
-GRAPH_KINDS = frozenset({ONNX, PT2})
+GRAPH_KINDS = frozenset({ONNX, ONNX_ZIP, PT2})
 
 
 def detect_file(path: Path, limits: Limits = _DEFAULTS) -> Kind:

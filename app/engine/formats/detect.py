@@ -38,6 +38,8 @@ NPZ: Final = Kind("npz", "a NumPy archive (.npz)", f"It holds arrays without the
 ZIP: Final = Kind("zip", "a zip archive, but none of torch's", f"Unpack it. {_CHECKPOINT}")
 SAFETENSORS: Final = Kind("safetensors", "a safetensors file", f"It holds weights without the model. {_CHECKPOINT}")
 ONNX: Final = Kind("onnx", "an ONNX model")
+ONNX_ZIP: Final = Kind("onnx-zip", "an ONNX model with external data in a zip archive")
+_ONNX_ZIPS: Final = Kind("zip", "a zip archive of several ONNX models", "Upload each in an archive of its own.")
 TAR: Final = Kind("tar", "a tar archive", f"Unpack it; a torch file of before 0.2 must be saved again. {_CHECKPOINT}")
 GZIP: Final = Kind("gzip", "compressed with gzip", "Unpack it (gunzip) and upload the checkpoint in it.")
 HDF5: Final = Kind("hdf5", "an HDF5 file (Keras, for example)", _CHECKPOINT)
@@ -72,6 +74,9 @@ def _zip_kind(names: list[str]) -> Kind:
         return TORCH_PACKAGE
     if "data.pkl" in inner:
         return TORCH_ZIP
+    models = sum(name.endswith(".onnx") for name in names)
+    if models:
+        return ONNX_ZIP if models == 1 else _ONNX_ZIPS
     return NPZ if names and all(name.endswith(".npy") for name in names) else ZIP
 
 

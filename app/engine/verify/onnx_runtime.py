@@ -1,12 +1,15 @@
 """What onnxruntime makes of a model, with everything that it would fuse or fold turned off."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
+
+from app.engine.formats.limits import Limits
+from app.engine.formats.mapped_file import FileBytes, MappedFile
 
 _QUIET = 4  # fatal errors only: what it warns of is the file's business
 
@@ -17,6 +20,24 @@ class CannotRun(Exception):
 
 def run_onnx(model: Path, names: Sequence[str], inputs: Sequence[Tensor], device: str) -> list[Tensor]:
     """The outputs for these inputs, given in the order of `names`. Raises CannotRun."""
+    return _run(str(model), {}, names, inputs, device)
+
+
+def run_onnx_archive(archive: Path, names: Sequence[str], inputs: Sequence[Tensor], device: str) -> list[Tensor]:
+    """The same for a model that was read with its external data: given from the mapped archive, never from a path."""
+    from app.engine.formats.onnx import runnable  # onnx is an extra
+
+    model, files = runnable(MappedFile(archive), Limits())
+    return _run(model, {name: _view(found) for name, found in files.items()}, names, inputs, device)
+
+
+def _view(part: FileBytes) -> memoryview:
+    return memoryview(part.file.map)[part.offset : part.offset + part.nbytes]
+
+
+def _run(
+    model: str | bytes, files: Mapping[str, memoryview], names: Sequence[str], inputs: Sequence[Tensor], device: str
+) -> list[Tensor]:
     try:
         import onnxruntime  # type: ignore[import-untyped]  # ships no types
     except ImportError as error:
@@ -30,7 +51,10 @@ def run_onnx(model: Path, names: Sequence[str], inputs: Sequence[Tensor], device
     if device.startswith("cuda") and "CUDAExecutionProvider" in onnxruntime.get_available_providers():
         providers.insert(0, "CUDAExecutionProvider")
     try:
-        session = onnxruntime.InferenceSession(str(model), options, providers=providers)
+        if files:
+            sizes = [len(view) for view in files.values()]
+            options.add_external_initializers_from_files_in_memory(list(files), list(files.values()), sizes)
+        session = onnxruntime.InferenceSession(model, options, providers=providers)
         kinds = {port.name: port.type for port in session.get_inputs()}
         feed: dict[str, Any] = {}
         for name, tensor in zip(names, inputs, strict=True):

@@ -47,6 +47,7 @@ CONTENTS = {
     "torch-package": archive_of("m/.data/extern_modules", "m/data.pkl"),
     "npz": saved(lambda stream: np.savez(stream, a=np.ones(2))),
     "zip": archive_of("readme.txt"),
+    "onnx-zip": archive_of("net/model.onnx", "net/model.onnx.data"),
     "safetensors": (2).to_bytes(8, "little") + b"{}",
     "onnx": b"\x08\x08\x12\x07pytorch:\x00",
     "tar": tar_of("storages"),
@@ -66,6 +67,23 @@ def test_a_file_that_is_not_read_is_named_with_what_to_upload_instead(tmp_path, 
 
     assert caught.value.facts["kind"] == kind
     assert caught.value.remedy
+
+
+@pytest.mark.parametrize("kind", sorted(graph.code for graph in GRAPH_KINDS))
+def test_graph_files_are_known(tmp_path, kind):
+    (tmp_path / "model.pt").write_bytes(CONTENTS[kind])
+
+    assert detect_file(tmp_path / "model.pt") in GRAPH_KINDS
+    assert detect_file(tmp_path / "model.pt").code == kind
+
+
+def test_an_archive_of_two_onnx_models_is_told_to_come_as_two(tmp_path):
+    (tmp_path / "model.zip").write_bytes(archive_of("a.onnx", "b.onnx"))
+
+    with pytest.raises(UnsupportedFormat, match="several ONNX models") as caught:
+        read_file(tmp_path / "model.zip")
+
+    assert "each in an archive" in caught.value.remedy
 
 
 def test_a_real_safetensors_file_is_known(tmp_path):

@@ -1,9 +1,19 @@
 """Reading and writing of ONNX models."""
 
+from app.engine.formats.onnx.archive import read_onnx_archive, runnable, write_onnx_archive
 from app.engine.formats.onnx.counts import count
 from app.engine.formats.onnx.emit import operators_of
 from app.engine.formats.onnx.onnx_file import OnnxFile
 from app.engine.formats.onnx.reader import read_onnx
 from app.engine.formats.onnx.writer import write_onnx
 
-__all__ = ["OnnxFile", "count", "operators_of", "read_onnx", "write_onnx"]
+__all__ = [
+    "OnnxFile",
+    "count",
+    "operators_of",
+    "read_onnx",
+    "read_onnx_archive",
+    "runnable",
+    "write_onnx",
+    "write_onnx_archive",
+]

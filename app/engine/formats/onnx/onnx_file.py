@@ -9,6 +9,15 @@ from app.engine.ir.tensors import StoredTensor
 
 
 @dataclass(frozen=True, slots=True)
+class Package:
+    """How a model lay in its archive."""
+
+    model: str  # its entry
+    folder: str  # that all entries are in, with its slash; empty where they are in none
+    location: str | None  # the first data file as the model names it; None where there is none
+
+
+@dataclass(frozen=True, slots=True)
 class OnnxFile:
     """A model without functions of its own.
 
@@ -21,3 +30,4 @@ class OnnxFile:
     tensors: Mapping[str, StoredTensor]
     format: str = "onnx"
     globals: tuple[str, ...] = ()
+    package: Package | None = None  # of a model that came in an archive

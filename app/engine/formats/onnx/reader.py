@@ -6,6 +6,7 @@ from onnx import ModelProto
 from app.engine.formats.limits import Limits
 from app.engine.formats.mapped_file import FileBytes, MappedFile
 from app.engine.formats.onnx.bounds import check_bounds
+from app.engine.formats.onnx.external import Files, attach, check_places
 from app.engine.formats.onnx.functions import inlined
 from app.engine.formats.onnx.onnx_file import OnnxFile
 from app.engine.formats.onnx.order import put_in_order
@@ -17,13 +18,22 @@ from app.engine.formats.onnx.wire import damaged
 
 def read_onnx(file: MappedFile, limits: Limits) -> OnnxFile:
     """The model at hand. Large tensors stay in the file; nothing else is ever opened."""
-    skeleton = read_skeleton(file, limits)
+    return read_model(FileBytes(file, 0, file.size), limits, None)
+
+
+def read_model(content: FileBytes, limits: Limits, files: Files | None) -> OnnxFile:
+    """The model in a range of a file; external data is read of `files`, and refused where there are none."""
+    skeleton = read_skeleton(content, limits)
     check_bounds(skeleton.content, 0, len(skeleton.content), limits)
     parsed = _parsed(skeleton.content)
     data = _by_name(parsed, skeleton)
     check_opset(parsed)
+    if files is not None:
+        check_places(parsed, files, limits)
     model = inlined(parsed, limits)
     put_in_order(model)
+    if files is not None:
+        data |= attach(model, files, data, limits)
     check_structure(model, data, limits)
     stored = {name: stored_tensor(name, tensor, data.get(name)) for name, tensor in main_tensors(model.graph)}
     stored |= {node.output[0]: written_out(node) for node in model.graph.node if is_written_out(node)}

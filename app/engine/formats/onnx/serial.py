@@ -36,6 +36,14 @@ class Initializer:
 
 def write_model(model: ModelProto, initializers: Sequence[Initializer], target: Path) -> None:
     """The model with these initializers in the place of its own."""
+    _, chunks = laid_out(model, initializers)
+    with target.open("wb") as stream:
+        for chunk in chunks:
+            stream.write(chunk)
+
+
+def laid_out(model: ModelProto, initializers: Sequence[Initializer]) -> tuple[int, Iterator[bytes | memoryview]]:
+    """How many bytes the model has with these initializers in the place of its own, and the bytes in pieces."""
     rest = ModelProto()
     rest.CopyFrom(model)
     rest.ClearField("graph")
@@ -46,14 +54,18 @@ def write_model(model: ModelProto, initializers: Sequence[Initializer], target: 
     tensors = sum(len(header(_GRAPH_INITIALIZER, one.nbytes)) + one.nbytes for one in initializers)
     head, tail = _around(rest.SerializeToString(deterministic=True), _MODEL_GRAPH)
     size = len(before) + tensors + len(after)
-    _check_size(len(head) + size + len(tail))
-    with target.open("wb") as stream:
-        stream.write(head + header(_MODEL_GRAPH, size) + before)
-        for one in initializers:
-            stream.write(header(_GRAPH_INITIALIZER, one.nbytes) + one.prefix)
-            for chunk in _chunks(one):
-                stream.write(chunk)
-        stream.write(after + tail)
+    first, last = head + header(_MODEL_GRAPH, size) + before, after + tail
+    whole = len(first) + tensors + len(last)
+    _check_size(whole)
+    return whole, _pieces(first, initializers, last)
+
+
+def _pieces(first: bytes, initializers: Sequence[Initializer], last: bytes) -> Iterator[bytes | memoryview]:
+    yield first
+    for one in initializers:
+        yield header(_GRAPH_INITIALIZER, one.nbytes) + one.prefix
+        yield from _chunks(one)
+    yield last
 
 
 def _around(message: bytes, number: int) -> tuple[bytes, bytes]:
@@ -70,7 +82,8 @@ def _check_size(size: int) -> None:
     if size > _MAX_BYTES:
         raise TooLarge(
             f"the fused ONNX model has {size:,} bytes, one protobuf message holds {_MAX_BYTES:,}",
-            remedy="Export the model in a smaller dtype.",
+            remedy="Save it with external data and upload model and data in one archive made with zip -0, "
+            "or export it in a smaller dtype.",
             value=size,
             limit=_MAX_BYTES,
         )

@@ -12,7 +12,7 @@ from app.engine.formats.limits import Limits, check_limit
 from app.engine.formats.mapped_file import FileBytes, MappedFile
 from app.engine.formats.onnx.wire import BYTES, Field, damaged, fields, header
 
-_KEPT_BYTES: Final = 1 << 14  # tensors up to here stay in the model: shapes are read from them
+KEPT_BYTES: Final = 1 << 14  # tensors up to here stay in the model: shapes are read from them
 _MODEL_GRAPH, _GRAPH_NODE, _GRAPH_INITIALIZER = 7, 1, 5
 _NODE_OP_TYPE, _NODE_ATTRIBUTE, _ATTRIBUTE_TENSOR = 4, 5, 5
 _DATA: Final = frozenset({4, 9, 10})  # of a tensor: float_data, raw_data, double_data
@@ -27,13 +27,13 @@ class Skeleton:
     constants: dict[int, FileBytes] = field(default_factory=dict)
 
 
-def read_skeleton(file: MappedFile, limits: Limits) -> Skeleton:
+def read_skeleton(model: FileBytes, limits: Limits) -> Skeleton:
     """The model's bytes without large data."""
-    parts = list(fields(file.map, 0, file.size))
+    parts = list(fields(model.file.map, model.offset, model.offset + model.nbytes))
     graphs = [part for part in parts if part.number == _MODEL_GRAPH]
     if len(graphs) != 1 or graphs[0].kind != BYTES:
         raise damaged(f"it has {len(graphs)} graphs")
-    builder = _Builder(file, limits)
+    builder = _Builder(model.file, limits)
     pieces = [builder.graph(part) if part in graphs else builder.copy(part) for part in parts]
     return Skeleton(b"".join(pieces), builder.initializers, builder.constants)
 
@@ -108,7 +108,7 @@ class _Builder:
 
 
 def _large(part: Field) -> bool:
-    return part.end - part.content > _KEPT_BYTES
+    return part.end - part.content > KEPT_BYTES
 
 
 def _wrapped(number: int, pieces: list[bytes]) -> bytes:

@@ -39,7 +39,7 @@ def check_structure(model: ModelProto, data: dict[str, FileBytes], limits: Limit
     for node in model.graph.node:
         if not is_constant(node):
             _check_attributes(node, limits)
-    for tensor in _sparse(model.graph):
+    for tensor in sparse_tensors(model.graph):
         check_tensor(tensor, None, limits)
     _check_names(model.graph, ())
 
@@ -68,16 +68,17 @@ def is_written_out(node: NodeProto) -> bool:
 def _check_attributes(node: NodeProto, limits: Limits) -> None:
     """Tensors in attributes and in the graphs within."""
     for attribute in node.attribute:
-        for tensor in _tensors(attribute):
+        for tensor in attribute_tensors(attribute):
             check_tensor(tensor, None, limits)
         for graph in (attribute.g, *attribute.graphs):
-            for tensor in (*graph.initializer, *_sparse(graph)):
+            for tensor in (*graph.initializer, *sparse_tensors(graph)):
                 check_tensor(tensor, None, limits)
             for inner in graph.node:
                 _check_attributes(inner, limits)
 
 
-def _tensors(attribute: AttributeProto) -> Iterator[TensorProto]:
+def attribute_tensors(attribute: AttributeProto) -> Iterator[TensorProto]:
+    """The tensors of an attribute itself, not those of graphs in it."""
     if attribute.HasField("t"):
         yield attribute.t
     yield from attribute.tensors
@@ -86,7 +87,8 @@ def _tensors(attribute: AttributeProto) -> Iterator[TensorProto]:
             yield from (sparse.values, sparse.indices)
 
 
-def _sparse(graph: GraphProto) -> Iterator[TensorProto]:
+def sparse_tensors(graph: GraphProto) -> Iterator[TensorProto]:
+    """The values and indices of sparse initializers."""
     for sparse in graph.sparse_initializer:
         yield from (sparse.values, sparse.indices)
 

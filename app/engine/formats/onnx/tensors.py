@@ -52,7 +52,8 @@ def check_tensor(tensor: TensorProto, data: FileBytes | None, limits: Limits) ->
 def _elsewhere(tensor: TensorProto) -> UnsupportedContent:
     return UnsupportedContent(
         f"tensor {tensor.name!r} is external data: its bytes lie in another file, which is never opened",
-        remedy="Embed the weights: onnx.save(onnx.load(path), path, save_as_external_data=False).",
+        remedy="Upload the model and its data files in one archive: zip -0 -j model.zip model.onnx model.onnx.data. "
+        "Or embed the weights, up to 2 GB: onnx.save(onnx.load(path), path, save_as_external_data=False).",
     )
 
 

@@ -26,6 +26,11 @@ def write_onnx(file: OnnxFile, program: Program, graph: Graph, target: Path) -> 
 
     `target` must not be the file that was read: its tensors are still in there.
     """
+    write_model(*rebuilt(file, program, graph), target)
+
+
+def rebuilt(file: OnnxFile, program: Program, graph: Graph) -> tuple[ModelProto, list[Initializer]]:
+    """The model with the operators of `graph`, and the initializers that are to stand in it."""
     model = ModelProto()
     model.CopyFrom(file.model)
     outputs = [value.name for value in model.graph.output]
@@ -50,7 +55,7 @@ def write_onnx(file: OnnxFile, program: Program, graph: Graph, target: Path) -> 
     initializers = [*old, *_new(made, _read(model, steps))]
     if model.ir_version < _INITIALIZERS_ARE_INPUTS_BELOW:
         _declare(model, initializers)
-    write_model(model, initializers, target)
+    return model, initializers
 
 
 def _read(model: ModelProto, steps: Iterable[Step]) -> set[str]:
