@@ -118,6 +118,26 @@ def onnx_net_half(model, path):
     return path
 
 
+@pytest.mark.parametrize("constant", [False, True])
+def test_packed_elements_of_any_size_come_back_as_they_are(constant, tmp_path):
+    builder = OnnxBuilder(21)
+    packed = helper.make_tensor("q", TensorProto.INT4, (100, 1000), bytes(range(250)) * 200, raw=True)
+    if constant:
+        builder.nodes.append(helper.make_node("Constant", [], ["q"], value=packed))
+    else:
+        builder.initializers.append(packed)
+    numbers = builder.op("DequantizeLinear", "q", builder.weight("scale", np.float32(0.5).reshape(())))
+    made = builder.model({"x": ("n", 100)}, [builder.op("MatMul", "x", numbers)])
+    made.ir_version = 10
+    onnx.save(made, tmp_path / "packed.onnx")
+    _, target = fuse_graph(tmp_path / "packed.onnx")
+    after = onnx.load(target)
+    onnx.checker.check_model(after, full_check=True)
+    held = [node.attribute[0].t for node in after.graph.node if node.op_type == "Constant"]
+    held = held or [tensor for tensor in after.graph.initializer if tensor.name == "q"]
+    assert [tensor.raw_data for tensor in held] == [packed.raw_data]
+
+
 def test_integers_masks_and_several_inputs_are_tried_as_they_are(tmp_path):
     builder = OnnxBuilder()
     rows = builder.op("Gather", builder.weight("table", torch.randn(11, 6)), "ids")

@@ -1,9 +1,11 @@
 """Reading ONNX models: bounds first, then protobuf, then whether graph and tensors are sound."""
 
+from collections.abc import Mapping
+
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]  # protobuf ships no types
 from onnx import ModelProto
 
-from app.engine.formats.limits import Limits
+from app.engine.formats.limits import Limits, check_limit
 from app.engine.formats.mapped_file import FileBytes, MappedFile
 from app.engine.formats.onnx.bounds import check_bounds
 from app.engine.formats.onnx.external import Files, attach, check_places
@@ -14,6 +16,7 @@ from app.engine.formats.onnx.skeleton import Skeleton, read_skeleton
 from app.engine.formats.onnx.structure import check_opset, check_structure, is_constant, is_written_out, main_tensors
 from app.engine.formats.onnx.tensors import stored_tensor, written_out
 from app.engine.formats.onnx.wire import damaged
+from app.engine.ir.onnx_dtypes import torch_dtype
 
 
 def read_onnx(file: MappedFile, limits: Limits) -> OnnxFile:
@@ -35,9 +38,20 @@ def read_model(content: FileBytes, limits: Limits, files: Files | None) -> OnnxF
     if files is not None:
         data |= attach(model, files, data, limits)
     check_structure(model, data, limits)
+    _put_back(model, data, limits)
     stored = {name: stored_tensor(name, tensor, data.get(name)) for name, tensor in main_tensors(model.graph)}
     stored |= {node.output[0]: written_out(node) for node in model.graph.node if is_written_out(node)}
     return OnnxFile(model, {name: tensor for name, tensor in stored.items() if tensor is not None})
+
+
+def _put_back(model: ModelProto, data: Mapping[str, FileBytes], limits: Limits) -> None:
+    """Elements that torch can't hold (packed ones) go back into the model: nothing else would write them."""
+    copied = 0
+    for name, tensor in main_tensors(model.graph):
+        if name in data and torch_dtype(tensor.data_type) is None:
+            copied += data[name].nbytes
+            check_limit("bytes of packed tensors of the ONNX model", copied, limits.max_graph_bytes)
+            tensor.raw_data = data[name].read()
 
 
 def _parsed(content: bytes) -> ModelProto:
