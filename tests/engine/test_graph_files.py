@@ -287,8 +287,20 @@ def test_a_layer_norm_whose_scale_is_one_number_serves_any_width(tmp_path):
     close(run_onnx(target, x=x)[0], run_onnx(tmp_path / "wide.onnx", x=x)[0])
 
 
+def test_a_scale_of_ones_is_none_and_is_not_folded_a_second_time(tmp_path):
+    builder = OnnxBuilder()
+    scale, shift = builder.weight("scale", torch.rand(4) + 0.5), builder.weight("shift", torch.rand(4))
+    normalised = builder.op("LayerNormalization", "x", scale, shift)
+    weight, bias = builder.weight("weight", torch.randn(2, 4)), builder.weight("bias", torch.rand(2))
+    output = builder.op("Gemm", normalised, weight, bias, transB=1)
+    onnx.save(builder.model({"x": ("n", 4)}, [output]), tmp_path / "norm.onnx")
+    first, target = fuse_graph(tmp_path / "norm.onnx")
+    assert first.replaced[0].before == ("Scale", "Shift", "Linear")
+    assert not fuse_graph(target)[0].replaced
+
+
 def test_a_model_with_an_operator_that_is_not_read_is_tried_at_other_sizes_too(tmp_path, monkeypatch):
-    monkeypatch.setattr(rewrite, "_width", lambda owned: 16)
+    monkeypatch.setattr(rewrite, "prod", lambda shape: 16)
     builder = OnnxBuilder()
     output = single_scale(builder, "x")
     builder.nodes.append(helper.make_node("Mystery", ["x"], ["odd"], domain="com.example"))

@@ -84,8 +84,10 @@ class _Rewrite:
         kinds = {type(part.operation) for part in owned.left}
         normalise = owned.left[0]
         inputs: list[str | Weight] = list(node.input)
-        if ir.Scale not in kinds:
-            inputs[1] = self._one(_width(owned), normalise.output.dtype)
+        scale = next((part.operation for part in owned.all if isinstance(part.operation, ir.Scale)), None)
+        if scale is not None and ir.Scale not in kinds:
+            # As wide as it was: one number may stand before a dimension of any size.
+            inputs[1] = self._one(prod(scale.factor.shape), normalise.output.dtype)
         if ir.Shift not in kinds:
             del inputs[2:]
         output = self._name(owned.left[-1].output)
@@ -120,12 +122,6 @@ class _Rewrite:
             above = next((self._names[id(one)] for one in read if id(one) in self._names), "value")
             self._names[id(value)] = self._values.fresh(f"{above}_fused")
         return self._names[id(value)]
-
-
-def _width(owned: _Owned) -> int:
-    """How many numbers the scale of a normalisation was: one may stand before a dimension of any size."""
-    scale = next(node.operation for node in owned.all if isinstance(node.operation, ir.Scale))
-    return prod(scale.factor.shape)
 
 
 def _given(program: Program, graph: Graph, owned: dict[str, _Owned]) -> set[int]:

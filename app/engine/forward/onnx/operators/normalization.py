@@ -76,7 +76,9 @@ def _last_dim_linear(call: Call) -> Results | None:
     normalise = partial(_NORMALISE[call.name], call.attribute("epsilon", 1e-5), rank - 1)
     normalised = call.ops.keeping(call.name, normalise, x)
     assert isinstance(normalised, Value)
-    scaled = call.ops.scale(normalised, scale, rank - 1)
+    # A scale of ones is how a file says that there is none, where it was folded before.
+    plain = bool((scale.value(None) == 1).all())
+    scaled = normalised if plain else call.ops.scale(normalised, scale, rank - 1)
     return call.ops.shift(scaled, bias, rank - 1) if isinstance(bias, Const) else scaled
 
 
