@@ -427,3 +427,14 @@ def test_what_is_computed_twice_is_computed_once_but_for_what_is_drawn_at_random
     drawn = [builder.op("Mul", "x", builder.op("RandomNormal", shape=[4], dtype=1)) for _ in range(2)]
     onnx.save(builder.model({"x": ("n", 4)}, [builder.op("Add", *drawn)]), path := tmp_path / "drawn.onnx")
     assert kinds(fuse_graph(path)[1]).count("RandomNormal") == 2
+
+
+def test_what_is_taken_of_a_dimension_of_any_size_is_no_convolution_of_the_size_tried(tmp_path):
+    builder = OnnxBuilder()
+    taken = builder.op("Gather", builder.op("Relu", "x"), builder.weight("where", np.array([0, 1])), axis=1)
+    moved = builder.op("Add", taken, builder.weight("a", np.float32(2)))
+    scaled = builder.op("Mul", moved, builder.weight("b", np.float32(3)))
+    onnx.save(builder.model({"x": ("n", "c", "h", "w")}, [scaled]), path := tmp_path / "open.onnx")
+    _, target = fuse_graph(path)
+    x = np.random.randn(1, 7, 4, 5).astype(np.float32)
+    close(run_onnx(target, x=x)[0], run_onnx(path, x=x)[0])

@@ -303,7 +303,7 @@ SELECTING = [
     case("Slice", X, c(i(0)), c(i(2**31 - 1)), c(i(1)), kinds=""),
     case("Slice", X, c(i(-3)), c(i(2**63 - 1)), c(i(-1)), kinds="Take"),
     case("Slice", X, c(i(-3)), c(i(2**63 - 1)), c(i(-1)), kinds="Apply", dims=DYNAMIC),
-    case("Slice", X, c(i(1)), c(i(5)), c(i(-1)), kinds="Take", dims=DYNAMIC),
+    case("Slice", X, c(i(1)), c(i(5)), c(i(-1)), kinds="Apply", dims=DYNAMIC),
     case("Slice", X, c(i(0, 1)), c(i(2, 3)), kinds="Take"),
     case("Slice", X, c(i(0, 1)), c(i(1, 3)), kinds="Apply"),
     case("Slice", X, c(i(-1)), c(i(-(2**63))), c(i(2)), c(i(-2)), kinds="Take"),

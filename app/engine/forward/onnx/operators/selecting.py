@@ -49,9 +49,8 @@ def _slice_linear(call: Call) -> Results | None:
     if not ranges:
         return x
     axis, (start, end, step) = next(iter(ranges.items()))
-    fixed = static[axis] is not None or (start >= 0 and 0 <= end <= x.shape[axis] and step > 0)
     picked = tuple(range(*slice(start, end, step).indices(x.shape[axis])))
-    return call.ops.take(x, picked, axis) if len(ranges) == 1 and fixed and picked else None
+    return call.ops.take(x, picked, axis) if len(ranges) == 1 and static[axis] is not None and picked else None
 
 
 def _whole(given: tuple[int, int, int], size: int | None) -> bool:
@@ -91,6 +90,8 @@ def _split_linear(call: Call) -> Results | None:
         return None
     if len(parts) == 1:
         return x
+    if call.dims(0)[axis] is None:  # no weight may be made for as many channels as the probe happens to have
+        return None
     starts = [sum(parts[:index]) for index in range(len(parts))]
     return [call.ops.take(x, range(at, at + size), axis) for at, size in zip(starts, parts, strict=True)]
 
@@ -117,7 +118,7 @@ def _gather_linear(call: Call) -> Results | None:
     assert isinstance(x, Value)
     axis = call.axis(call.attribute("axis", 0), len(x.shape))
     given, size = call.integers(1) or (), x.shape[axis]
-    if not given or (min(given) < 0 and call.dims(0)[axis] is None):
+    if not given or call.dims(0)[axis] is None:
         return None
     return call.ops.take(x, [index % size if index < 0 else index for index in given], axis)
 
