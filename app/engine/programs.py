@@ -18,6 +18,7 @@ from app.engine.interpret.lockstep import Fused
 from app.engine.interpret.numeric import run
 from app.engine.ir.program import Port, Program
 from app.engine.program_report import equivalence_of, inspection_of, report_of
+from app.engine.reporting import dtype_name
 from app.engine.steps import Asked, Steps
 from app.engine.verify.compare import silent
 from app.engine.verify.equivalence import Baseline, See, failure, measure_elsewhere, measure_original, measure_written
@@ -72,7 +73,7 @@ def read(source: Path, options: FuseOptions) -> ProgramJob:
     census = dialect.count(file)
     if options.dtype == "float32" and census.dtype in (torch.float16, torch.bfloat16):
         raise InvalidOption(
-            f"dtype is 'float32', and the edges of this graph are typed {_name(census.dtype)}.",
+            f"dtype is 'float32', and the edges of this graph are typed {dtype_name(census.dtype)}.",
             remedy="Leave dtype out, or export the model in float32.",
         )
     return ProgramJob(source, dialect, kind, file, ports, shapes, program, census, options.probe_shape)
@@ -126,13 +127,17 @@ def _ways_to_run(job: ProgramJob, inputs: Sequence[Tensor], device: str) -> Iter
     if job.dialect.run is not None and not job.program.skipped:
         names, own = job.program.inputs, job.dialect.run
         try:
-            own(job.path, names, inputs, device)
-            yield stored, lambda path, _: lambda given: own(path, names, given, device), ""
+            seen = own(job.path, names, inputs, device)
+            yield (
+                stored,
+                lambda path, _: lambda given: seen if path == job.path else own(path, names, given, device),
+                "",
+            )
         except CannotRun as error:
             note += f", as onnxruntime can't run the model ({error})"
     yield stored, lambda _, program: lambda given: run(program.graph, given, None, device), note
     for wider in (torch.float32, torch.float64):
-        yield wider, _numeric(wider, device), f"the native figures are of the numeric reading, in {_name(wider)}"
+        yield wider, _numeric(wider, device), f"the native figures are of the numeric reading, in {dtype_name(wider)}"
 
 
 def _numeric(dtype: torch.dtype, device: str) -> RunBy:
@@ -228,10 +233,6 @@ def report(
 def inspect(source: Path, filename: str, sha256: str) -> Inspection:
     """What is in the file, before anything is fused. Raises AppError."""
     return inspection_of(read(source, FuseOptions()), source, filename, sha256)
-
-
-def _name(dtype: torch.dtype) -> str:
-    return str(dtype).removeprefix("torch.")
 
 
 STEPS = Steps(read=read, plan=plan, prove=prove, write=write, measure=measure, report=report)

@@ -41,18 +41,20 @@ class ProgramFusion:
 def plan_program(program: Program, operators_of: OperatorsOf) -> ProgramFusion:
     """Find what can be replaced and compute its weights. Nothing is edited."""
 
+    owners = _Owners(program)
+
     def read(graph: Graph) -> affine.Reading:
         places = {id(node): _place(node) for node in graph.nodes}
         sharing, denied = Sharing(graph), set[int]()
         while True:
-            offers = _Offers(program, sharing, operators_of, denied)
+            offers = _Offers(owners, sharing, operators_of, denied)
             reading = affine.read(graph, places, offers)
             growing = sharing.growing(reading.regions, {id(r.output): _written(offers, r) for r in reading.regions})
             if not growing:
                 return reading
             denied |= growing
 
-    graph = moved(program.graph, lambda trial: _inside(read(trial)), _Owners(program).whole)
+    graph = moved(program.graph, lambda trial: _inside(read(trial)), owners.whole)
     reading = read(graph)
     cuts, replacements = dict(reading.cuts), []
     alike: dict[Hashable, Replacement] = {}
@@ -88,7 +90,7 @@ class _Owners:
     """Which nodes each operator of the file is, and whether it can do without some of them."""
 
     def __init__(self, program: Program) -> None:
-        self._partial = program.partial
+        self.partial = program.partial
         self._nodes: dict[str, set[int]] = {}
         for node in program.graph.nodes:
             self._nodes.setdefault(node.owner, set()).add(id(node))
@@ -99,7 +101,7 @@ class _Owners:
         for node in nodes:
             if id(node) in self._nodes.get(node.owner, ()):
                 taken.setdefault(node.owner, set()).add(id(node))
-        parts = (owner for owner, ids in taken.items() if ids != self._nodes[owner] and owner not in self._partial)
+        parts = (owner for owner, ids in taken.items() if ids != self._nodes[owner] and owner not in self.partial)
         return next(parts, None)
 
     def whole(self, nodes: Sequence[Node]) -> bool:
@@ -109,10 +111,9 @@ class _Owners:
 class _Offers:
     """Prices what would be written in a stretch's place; refuses where it takes what others still need."""
 
-    def __init__(self, program: Program, sharing: Sharing, operators_of: OperatorsOf, denied: set[int]) -> None:
+    def __init__(self, owners: _Owners, sharing: Sharing, operators_of: OperatorsOf, denied: set[int]) -> None:
         self._operators_of = operators_of
-        self._owners = _Owners(program)
-        self._partial = program.partial
+        self._owners = owners
         self._sharing = sharing
         self._denied = denied  # ids of values at which no region may end that shares its constants
 
@@ -129,7 +130,7 @@ class _Offers:
             return Refusal("no-such-operator", "the format has no operator for the convolution that would result")
         whole = pending.fused_cost if pending.core else affine_cost(pending, operations)
         # What is only a part of an operator that stays is no operator that goes.
-        free = sum(node.owner in self._partial for node in pending.nodes)
+        free = sum(node.owner in self._owners.partial for node in pending.nodes)
         bias = 0 if pending.bias_zero else whole.bias
         return replace(
             whole,
