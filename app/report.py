@@ -152,6 +152,11 @@ class ReadAs(_Part):
     class_path: str
     read_as: str
     count: int
+    assumed: bool = Field(
+        default=False,
+        description="True if the class lies under another module path than the authors', and its name and members "
+        "decided.",
+    )
 
 
 class Report(_Part):

@@ -164,7 +164,9 @@ def _detected(job: Job) -> Detected:
 
 def read_as(units: Units) -> tuple[ReadAs, ...]:
     found = sorted(families_read(units.units).items())
-    return tuple(ReadAs(class_path=path, read_as=name, count=number) for (path, name), number in found)
+    return tuple(
+        ReadAs(class_path=path, read_as=name, count=number, assumed=assumed) for (path, name, assumed), number in found
+    )
 
 
 def environment_of(device: str) -> Environment:

@@ -156,12 +156,22 @@ def identity_rows(channels: int, ndim: int, rows: slice) -> ConvMap:
 
 def pad_plan(channels: int, padding: Pairs) -> Plan:
     """Shape and geometry of `pad_map`."""
-    return replace(plan := identity_plan(channels, len(padding)), geometry=replace(plan.geometry, padding=padding))
+    plan = identity_plan(channels, len(padding))
+    outside = tuple((max(begin, 0), max(end, 0)) for begin, end in padding)
+    kernel = tuple(1 - min(begin, 0) - min(end, 0) for begin, end in padding)
+    return Plan((*plan.weight_shape[:2], *kernel), replace(plan.geometry, padding=outside))
 
 
 def pad_map(channels: int, padding: Pairs) -> ConvMap:
-    """Zeros around the maps, as a depthwise convolution of kernel 1 that pads."""
-    return replace(identity_map(channels, len(padding)), geometry=pad_plan(channels, padding).geometry)
+    """Zeros around the maps, as a depthwise convolution of kernel 1 that pads.
+
+    A negative side crops: the kernel has taps of zero for what is left out, so that its only one lies inside.
+    """
+    plan = pad_plan(channels, padding)
+    weight = torch.zeros(plan.weight_shape, dtype=torch.float64)
+    inside = (slice(-min(begin, 0), 1 - min(begin, 0)) for begin, _ in padding)
+    weight[(slice(None), slice(None), *inside)] = 1
+    return ConvMap(weight, torch.zeros(channels, dtype=torch.float64), plan.geometry)
 
 
 def selection_plan(channels: int, taken: Sequence[int], ndim: int) -> Plan:

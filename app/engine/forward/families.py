@@ -1,21 +1,62 @@
 """The one ordered table of everything that is described. The first family whose structure fits a module serves."""
 
-from app.engine.forward import torch_nn
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+
+from app.engine.forward import acnet, dbb, mobileone, repvgg, torch_nn, yolov7
 from app.engine.forward.family import Family
-from app.engine.forward.yolov7 import FAMILIES as YOLOV7
 from app.engine.ir.module import Module
 
-FAMILIES: tuple[Family, ...] = (*torch_nn.FAMILIES, *YOLOV7)
+FAMILIES: tuple[Family, ...] = (
+    *torch_nn.FAMILIES,
+    *yolov7.FAMILIES,
+    *repvgg.FAMILIES,
+    *mobileone.FAMILIES,
+    *acnet.FAMILIES,
+    *dbb.FAMILIES,
+)
 
-_BY_CLASS: dict[str, tuple[Family, ...]] = {
-    path: tuple(family for family in FAMILIES if path in family.class_paths)
-    for path in {path for family in FAMILIES for path in family.class_paths}
-}
+_Key = Callable[[str], str]
+
+
+def _class_name(path: str) -> str:
+    return path.rpartition(".")[2]
+
+
+def _table(families: Iterable[Family], key: _Key) -> dict[str, tuple[Family, ...]]:
+    """Families in order, by a part of their class paths."""
+    found: dict[str, dict[int, Family]] = {}
+    for family in families:
+        for path in family.class_paths:
+            found.setdefault(key(path), {})[id(family)] = family
+    return {name: tuple(table.values()) for name, table in found.items()}
+
+
+_BY_PATH = _table(FAMILIES, str)
+_ELSEWHERE = tuple(
+    replace(family, assumed=True, read_as=f"{family.read_as}, by its structure")
+    for family in FAMILIES
+    if family.members
+)
+_BY_NAME = _table(_ELSEWHERE, _class_name)
 
 
 def family_of(module: Module) -> Family | None:
-    """The description that fits the module's exact class path and structure; None if there is none."""
-    for family in _BY_CLASS.get(module.class_path, ()):
+    """The description that fits the module's exact class path and structure; None if there is none.
+
+    A renamed file or package is seen through where class name and members leave no doubt.
+    """
+    for family in _BY_PATH.get(module.class_path, ()):
         if family.fits(module):
             return family
-    return None
+    return _family_elsewhere(module)
+
+
+def _family_elsewhere(module: Module) -> Family | None:
+    """The one family whose class has this name and these members, under another module path."""
+    found = [
+        family
+        for family in _BY_NAME.get(_class_name(module.class_path), ())
+        if family.members is not None and family.members.are_those_of(module) and family.fits(module)
+    ]
+    return found[0] if len(found) == 1 else None

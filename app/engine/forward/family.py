@@ -19,6 +19,7 @@ class Slot:
 
     name: str  # attribute path below the block: `rbr_reparam`, `m.0`
     consumes: tuple[str, ...]  # paths below the block: `rbr_dense`, `rbr_1x1`, `rbr_identity`
+    from_input: bool = False  # and what the block's own code does with its input before (a crop)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +39,19 @@ class DeployForm:
     # True: blocks inside belong to this block's slots, even those with a deploy form (OREPA's ConvBN).
     # False: they keep their own form, and the slots are for what lies around them (RobustConv's depthwise Conv).
     absorbs: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Members:
+    """The names of the attributes, parameters, buffers and children that instances of a class have."""
+
+    always: tuple[str, ...]
+    sometimes: tuple[str, ...] = ()
+
+    def are_those_of(self, module: Module) -> bool:
+        """Whether the module has each of the first, and nothing but these and what every torch.nn.Module has."""
+        there = set(module.member_names())
+        return there >= set(self.always) and there <= {*self.always, *self.sometimes}
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,4 +87,8 @@ class Family:
     prune: Callable[[Module], Sequence[PrunedLayer]] | None = None
     # The dtype that the family's own loader runs in; None: the dtype that is stored.
     runs_in: str | None = None
+    # Set where class name and members leave no doubt: then a class of that name and exactly these members is read as
+    # this family under any other module path, too, and what rests on it is marked as assumed.
+    members: Members | None = None
+    assumed: bool = False  # this reading rests on the members, not on the class path
     leaf: bool = False  # a plain torch.nn layer: one operator, or an activation; may be fused along a chain of layers

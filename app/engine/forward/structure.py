@@ -87,3 +87,9 @@ def maps(multiple: int = 1, divide: int = 1) -> Callable[[Module], Shapes | None
         return ((_BATCH, channels // divide, *sizes),)
 
     return shapes
+
+
+def out_features(linear: Module | None) -> int | None:
+    """How many outputs a Linear has: the number of classes, where it is a model's last layer."""
+    weight = linear.tensor("weight") if linear is not None else None
+    return weight.shape[0] if weight is not None and len(weight.shape) == 2 else None

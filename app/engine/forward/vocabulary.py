@@ -168,9 +168,13 @@ class Vocabulary:
         return self._emit(operation, (x,), tuple(sample.shape), x.dtype)
 
     def pad(self, x: Value, padding: Sequence[tuple[int, int]]) -> Value:
-        """Zeros around the spatial dimensions (from the third on), (begin, end) for each."""
+        """Zeros around the spatial dimensions (from the third on), (begin, end) for each; a negative number crops."""
         sides = tuple((begin, end) for begin, end in padding)
+        if len(x.shape) != len(sides) + 2:
+            raise self._misfit(f"a value of shape {x.shape} is padded over {len(sides)} dimensions")
         spatial = [size + begin + end for size, (begin, end) in zip(x.shape[2:], sides, strict=True)]
+        if min(spatial, default=1) < 1:
+            raise self._misfit(f"of maps of {x.shape[2:]} nothing is left when they are cropped by {sides}")
         return self._emit(ir.Pad(sides), (x,), (*x.shape[:2], *spatial), x.dtype)
 
     def take(self, x: Value, channels: Sequence[int], axis: int = 1) -> Value:

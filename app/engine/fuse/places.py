@@ -71,6 +71,9 @@ def _slot_of(node: Node, block: str, slots: tuple[Slot, ...], found: dict[int, P
     inside = {place for place in feeding if isinstance(place, InSlot) and place.path == block}
     if len(inside) == 1:
         return inside.pop()
+    first = next((slot for slot in slots if slot.from_input), None)
+    if first is not None and node.owner == block and not inside:
+        return InSlot(block, first.name)
     return Barrier("no-slot", "the block's deploy form has no place for it")
 
 

@@ -8,9 +8,10 @@ from app.engine.forward.families import family_of
 from app.engine.forward.family import Shapes
 from app.engine.forward.trace import Trace, trace, trace_run
 from app.engine.forward.vocabulary import UnknownFlow
+from app.engine.fuse.places import InSlot
 from app.engine.interpret.affine import Cut, Region
 from app.engine.ir import graph as ir
-from app.engine.ir.module import Module
+from app.engine.ir.module import Module, is_inside
 
 _SEQUENTIAL = "torch.nn.modules.container.Sequential"
 _NORMS = ("BatchNorm1d", "BatchNorm2d", "BatchNorm3d", "SyncBatchNorm")
@@ -38,7 +39,18 @@ class Unit:
         the input is taken to be (batch, features).
         """
         kinds = {type(node.operation) for node in region.nodes}
-        return self.assumed or (len(self.shapes[0]) == 2 and kinds >= {ir.Linear, ir.BatchNorm})
+        usual = len(self.shapes[0]) == 2 and kinds >= {ir.Linear, ir.BatchNorm}
+        return self.assumed or usual or self._rests_on_structure(region)
+
+    def _rests_on_structure(self, region: Region) -> bool:
+        """Whether a module around the region's operators was read by its structure instead of its class path.
+
+        What stands around a block does not matter where the region fills one of the block's slots.
+        """
+        outermost = region.place.path if isinstance(region.place, InSlot) else ""
+        assumed = [module.path for module, family in self.trace.calls if family.assumed]
+        within = [path for path in assumed if is_inside(path, outermost)]
+        return any(is_inside(node.owner, path) for path in within for node in region.nodes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,14 +212,14 @@ def _uncovered(root: Module, units: tuple[Unit, ...], reason: str) -> Iterator[C
             yield Cut(module.path, "not-read", "no output of the model depends on it in inference")
 
 
-def families_read(units: tuple[Unit, ...]) -> dict[tuple[str, str], int]:
-    """How often each (class path, description) was read."""
-    counts: dict[tuple[str, str], int] = {}
+def families_read(units: tuple[Unit, ...]) -> dict[tuple[str, str, bool], int]:
+    """How often each (class path, description, whether that is assumed) was read."""
+    counts: dict[tuple[str, str, bool], int] = {}
     seen: set[int] = set()
     for unit in units:
         for module, family in unit.trace.calls:
             if id(module.node) not in seen:
                 seen.add(id(module.node))
-                key = (module.class_path, family.read_as)
+                key = (module.class_path, family.read_as, family.assumed)
                 counts[key] = counts.get(key, 0) + 1
     return counts

@@ -119,7 +119,7 @@ class AvgPool:
 
 @dataclass(frozen=True, slots=True)
 class Pad:
-    """Zeros around the spatial dimensions, (begin, end) for each."""
+    """Zeros around the spatial dimensions, (begin, end) for each; a negative number crops."""
 
     padding: tuple[tuple[int, int], ...]
 

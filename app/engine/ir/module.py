@@ -34,7 +34,10 @@ _HOOK_TABLES = (
 )
 _FORWARD_HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 _CALLED_BY_FORWARD = ("_call_impl", "_wrapped_call_impl", "_conv_forward", "_output_padding")
-INTERNAL = frozenset({"_parameters", "_buffers", "_modules", "training", "_non_persistent_buffers_set", *_HOOK_TABLES})
+_TABLES = ("_parameters", "_buffers", "_modules")
+INTERNAL = frozenset(  # `_backend` was there until torch 1.5
+    {*_TABLES, *_HOOK_TABLES, "training", "_non_persistent_buffers_set", "_is_full_backward_hook", "_backend"}
+)
 
 
 def mapping(node: Any) -> dict[Any, Any] | None:
@@ -61,7 +64,7 @@ def is_module(node: Any) -> bool:
     """True for an inert instance whose state has the tables of torch.nn.Module."""
     if class_of(node) is None or not isinstance(node.state, dict) or node.setter is not None:
         return False
-    tables = [mapping(node.state.get(table)) for table in ("_parameters", "_buffers", "_modules")]
+    tables = [mapping(node.state.get(table)) for table in _TABLES]
     return all(table is not None and all(map(_is_name, table)) for table in tables)
 
 
@@ -158,7 +161,13 @@ class Module:
 
     def has(self, name: str) -> bool:
         """Whether `hasattr` would find it on the instance: attribute, parameter, buffer or child (None included)."""
-        return name in self.state or any(name in self.table(t) for t in ("_parameters", "_buffers", "_modules"))
+        return name in self.state or any(name in self.table(t) for t in _TABLES)
+
+    def member_names(self) -> Iterator[str]:
+        """Every attribute, parameter, buffer and child but those that each torch.nn.Module has; None included."""
+        yield from (name for name in self.state if name not in INTERNAL)
+        for table in _TABLES:
+            yield from map(str, self.table(table))
 
     @property
     def hooks(self) -> tuple[str, ...]:
@@ -199,8 +208,13 @@ class Module:
     def drop(self, name: str) -> None:
         """Remove an attribute, parameter, buffer or child of that name, as `del module.name` does."""
         self.state.pop(name, None)
-        for table in ("_parameters", "_buffers", "_modules"):
+        for table in _TABLES:
             self.table(table).pop(name, None)
+
+
+def is_inside(path: str, outer: str) -> bool:
+    """Whether a dotted path is another one or lies below it."""
+    return not outer or path == outer or path.startswith(f"{outer}.")
 
 
 def ordered_dict(pairs: dict[Any, Any] | None = None) -> Object:

@@ -13,6 +13,7 @@ from app.engine.algebra import (
     identity_map,
     identity_plan,
     pad_kernel,
+    pad_map,
     regroup,
     regroup_plan,
     space_to_depth_map,
@@ -164,3 +165,13 @@ def test_slices_of_blocks_are_a_one_hot_convolution(order, size):
 
 def test_a_slice_outside_its_block_is_refused():
     assert space_to_depth_map(3, 2, [(0, 2)]).code == "offset-outside-block"
+
+
+@pytest.mark.parametrize("sides", [((1, 2), (0, 3)), ((-1, -1), (0, 0)), ((-2, 1), (3, -1))])
+def test_padding_and_cropping_is_a_convolution_that_pads_and_looks_past_the_border(sides):
+    x = torch.randn(2, 3, 8, 9, dtype=torch.float64)
+    flat = [side for pair in reversed(sides) for side in pair]
+
+    lifted = pad_map(3, sides)
+
+    assert torch.equal(run(lifted, x), F.pad(x, flat))

@@ -24,7 +24,7 @@ def test_a_described_model_is_one_unit(units):
     assert found.whole
     assert [unit.module.path for unit in found.units] == [""]
     assert not found.unknown
-    read = {path.rpartition(".")[2]: count for (path, _), count in families_read(found.units).items()}
+    read = {path.rpartition(".")[2]: count for (path, *_), count in families_read(found.units).items()}
     assert read == {"Sequential": 2, "Conv2d": 2, "BatchNorm2d": 1, "SiLU": 1}
 
 

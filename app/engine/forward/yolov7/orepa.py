@@ -7,10 +7,10 @@ import torch
 from torch import Tensor
 
 from app.engine.forward.family import DeployForm, Family, Slot
+from app.engine.forward.repvgg.branches import branch_slots, branches, has_branches, write_reparam
 from app.engine.forward.structure import has_children, maps, only_children
 from app.engine.forward.trace import Block, Ops
 from app.engine.forward.vocabulary import UnknownFlow, expression
-from app.engine.forward.yolov7.repconv import BRANCHES, branch_slots, branches, has_branches
 from app.engine.ir.graph import Const, Value
 from app.engine.ir.module import Module
 
@@ -104,21 +104,13 @@ def rep_conv_orepa(block: Block, x: Value, ops: Ops) -> Any:
     return block.nonlinearity(block.se(branches(block, x, ops)))
 
 
-def _write_orepa(module: Module, convolutions: Mapping[str, Any]) -> None:
-    """As `switch_to_deploy` leaves the block: with `rbr_reparam` that method returns at once."""
-    for name in (*BRANCHES, "id_tensor"):
-        module.drop(name)
-    module.state["deploy"] = True
-    module.replace_child("rbr_reparam", convolutions["rbr_reparam"])
-
-
 FAMILIES = (
     Family(
         "YOLOv7 RepConv_OREPA",
         ("models.common.RepConv_OREPA",),
         rep_conv_orepa,
         lambda module: has_children(module, "nonlinearity", "se") and has_branches(module),
-        deploy=DeployForm(branch_slots, _write_orepa),
+        deploy=DeployForm(branch_slots, write_reparam),
         example_shapes=maps(),
     ),
     Family(

@@ -1,0 +1,42 @@
+"""RepVGG's blocks, with and without squeeze and excitation; arXiv 2101.03697."""
+
+from typing import Any
+
+from app.engine.forward.family import DeployForm, Family, Members
+from app.engine.forward.repvgg.branches import BRANCHES, branch_slots, branches, has_branches, write_reparam
+from app.engine.forward.squeeze import gated, mean_of_first_square
+from app.engine.forward.structure import has_children, maps
+from app.engine.forward.trace import Block, Ops
+from app.engine.ir.graph import Value
+
+
+def repvgg_block(block: Block, x: Value, ops: Ops) -> Any:
+    """nonlinearity(se(dense(x) + pointwise(x) + identity(x))), equation 2 of the paper."""
+    return block.nonlinearity(block.se(branches(block, x, ops)))
+
+
+def se_block(block: Block, x: Value, ops: Ops) -> Value:
+    """The gate looks at a square as wide as the map."""
+    return gated(block, x, ops.apply("avg_pool", mean_of_first_square, x), "down", "up", ops)
+
+
+FAMILIES = (
+    Family(
+        "RepVGG RepVGGBlock",
+        ("repvgg.RepVGGBlock", "models.repvgg.RepVGGBlock", "model.repvgg.RepVGGBlock"),
+        repvgg_block,
+        lambda module: has_children(module, "nonlinearity", "se") and has_branches(module),
+        deploy=DeployForm(branch_slots, write_reparam),
+        example_shapes=maps(),
+        members=Members(
+            ("nonlinearity", "se", "deploy", "groups", "in_channels"), (*BRANCHES, "rbr_reparam", "id_tensor")
+        ),
+    ),
+    Family(
+        "RepVGG SEBlock",
+        ("se_block.SEBlock", "models.se_block.SEBlock", "model.se_block.SEBlock"),
+        se_block,
+        lambda module: has_children(module, "down", "up"),
+        members=Members(("down", "up", "input_channels")),
+    ),
+)
