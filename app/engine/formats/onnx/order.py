@@ -20,6 +20,11 @@ class Step:
     outputs: tuple[str, ...]
     node: NodeProto  # what else it says; its inputs and outputs are those above
 
+    @property
+    def kind(self) -> str:
+        """The operator of ONNX's own domain that it is; no name for one of another domain."""
+        return str(self.node.op_type) if self.node.domain in ("", "ai.onnx") else ""
+
     def reads(self) -> Iterable[str]:
         yield from (name for name in self.inputs if isinstance(name, str) and name)
         yield from self.captured
