@@ -37,6 +37,7 @@ class Program:
     What the file computes from constants alone is in no node: `constants` has it by name. Nor is an operator that
     changes nothing: `aliases` says whose value its output is. `targets` has, by owner, the sizes
     that a reshape makes of every input, -1 for the one that follows from the others, where the file computes them.
+    `dims` has the sizes, by name, that hold for every input that the file allows, None for one that may differ.
 
     Each node's `owner` names the operator of the file that it comes from. One operator may be several nodes (a layer
     norm and its scale and shift): a region takes all of them or none, but for those in `partial`.
@@ -51,6 +52,7 @@ class Program:
     aliases: Mapping[str, str] = field(default_factory=dict)
     constants: Mapping[str, Const] = field(default_factory=dict)
     targets: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    dims: Mapping[str, tuple[int | None, ...]] = field(default_factory=dict)
 
     @property
     def own_inputs(self) -> tuple[Value, ...]:

@@ -10,7 +10,7 @@ from app.engine.formats.onnx.onnx_file import OnnxFile
 from app.engine.formats.onnx.order import Step, needed, ordered
 from app.engine.formats.onnx.rewrite import steps_of
 from app.engine.formats.onnx.serial import Initializer, write_model
-from app.engine.formats.onnx.simplify import bypass, fold_constants, merge_reshapes, share, unify
+from app.engine.formats.onnx.simplify import arrange, bypass, fold_constants, share, unify
 from app.engine.formats.onnx.structure import is_constant
 from app.engine.formats.onnx.weights import Namer
 from app.engine.ir.graph import Graph
@@ -33,14 +33,13 @@ def rebuilt(file: OnnxFile, program: Program, graph: Graph) -> tuple[ModelProto,
     """The model with the operators of `graph`, and the initializers that are to stand in it."""
     model = ModelProto()
     model.CopyFrom(file.model)
-    outputs = [value.name for value in model.graph.output]
-    steps = needed(bypass(steps_of(model, program, graph), program, model), outputs)
+    outputs = frozenset(value.name for value in model.graph.output)
+    steps = needed(bypass(steps_of(model, program, graph), program.aliases, outputs), outputs)
     folded = {}
     if model.ir_version >= _INITIALIZERS_ARE_INPUTS_BELOW:
         found = fold_constants(steps, program, model, file.tensors)
         steps, folded = found.steps, found.tensors
-        merge_reshapes(steps, {**file.tensors, **folded})
-        steps = needed(steps, outputs)
+        steps = arrange(steps, {**file.tensors, **folded}, program.dims, outputs)
     stored = {
         tensor.name: file.tensors[tensor.name] for tensor in model.graph.initializer if tensor.name in file.tensors
     }
@@ -48,8 +47,8 @@ def rebuilt(file: OnnxFile, program: Program, graph: Graph) -> tuple[ModelProto,
     namer.resolve(steps)
     made = folded | namer.made
     if model.ir_version >= _INITIALIZERS_ARE_INPUTS_BELOW:
-        unify(steps, stored | made, {value.name for value in (*model.graph.input, *model.graph.output)})
-        steps = share(ordered(steps), set(outputs))
+        unify(steps, stored | made, outputs | {value.name for value in model.graph.input})
+        steps = share(ordered(steps), outputs)
     old = _old(file, _read(model, steps) - set(made))
     _fill(model, file, ordered(steps), {one.head.name for one in old})
     initializers = [*old, *_new(made, _read(model, steps))]

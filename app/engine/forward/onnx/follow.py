@@ -89,6 +89,7 @@ class _Follower:
             seen.aliases,
             {name: known for name, known in seen.known.items() if isinstance(known, Const)},
             seen.targets,
+            dims=self._static,
         )
 
     def _inputs(self) -> list[Value]:

@@ -339,14 +339,15 @@ def test_computed_sizes_of_which_one_may_differ_are_written_as_they_are(rewrite,
         helper.make_node("Unsqueeze", ["n", "axis"], ["front"]),
         helper.make_node("Concat", ["front", "rest"], ["target"], axis=0),
         helper.make_node("Reshape", ["x", "target"], ["a"]),
-        helper.make_node("Reshape", ["a", "shape"], ["y"]),
+        helper.make_node("Relu", ["a"], ["b"]),
+        helper.make_node("Reshape", ["b", "shape"], ["y"]),
     ]
     whole = {"zero": np.array(0), "axis": np.array([0]), "rest": np.array([2, 3])}
     model = make(nodes, [value("x", "n", 6)], [value("y", "n", 6)], whole)
 
     written = rewrite(model)
 
-    assert ops(written) == ["Reshape", "Reshape"]
+    assert ops(written) == ["Reshape", "Relu", "Reshape"]
     assert [tensor.tolist() for tensor in weights(written).values()] == [[-1, 2, 3], [-1, 6]]
     assert_same(outputs(model), outputs(written), 0)
 

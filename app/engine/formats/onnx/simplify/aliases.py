@@ -1,21 +1,18 @@
 """Operators that change nothing go."""
 
 from collections.abc import Mapping, Sequence
-
-from onnx import ModelProto
+from collections.abc import Set as AbstractSet
 
 from app.engine.formats.onnx.order import Step
-from app.engine.ir.program import Program
 
 
-def bypass(steps: Sequence[Step], program: Program, model: ModelProto) -> list[Step]:
+def bypass(steps: Sequence[Step], aliases: Mapping[str, str], outputs: AbstractSet[str]) -> list[Step]:
     """Readers of an alias read what it stands for. One that the graph puts out leaves its name to that."""
     giver = {name: step for step in steps for name in step.outputs}
     fixed = {name for step in steps for name in step.captured}
-    outputs = {value.name for value in model.graph.output}
     inner: dict[str, str] = {}
     outer: dict[str, str] = {}
-    for alias, name in program.aliases.items():
+    for alias, name in aliases.items():
         if alias in fixed or alias not in giver:
             continue
         if alias not in outputs:

@@ -1,6 +1,7 @@
 """Tensors of the same numbers become one, and operators that compute the same."""
 
 from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from hashlib import sha256
 from typing import Any
 
@@ -11,7 +12,7 @@ from app.engine.forward.onnx import RANDOM, inner_graphs
 from app.engine.ir.tensors import StoredTensor
 
 
-def unify(steps: Sequence[Step], tensors: Mapping[str, StoredTensor], fixed: set[str]) -> None:
+def unify(steps: Sequence[Step], tensors: Mapping[str, StoredTensor], fixed: AbstractSet[str]) -> None:
     """Tensors of the same numbers become one: readers of the later read the first. `fixed` names stay apart."""
     fixed = fixed | {name for step in steps for name in step.captured}
     alike: dict[tuple[Any, ...], list[str]] = {}
@@ -29,7 +30,7 @@ def unify(steps: Sequence[Step], tensors: Mapping[str, StoredTensor], fixed: set
         step.inputs = [stands_for.get(name, name) if isinstance(name, str) else name for name in step.inputs]
 
 
-def share(steps: Sequence[Step], fixed: set[str]) -> list[Step]:
+def share(steps: Sequence[Step], fixed: AbstractSet[str]) -> list[Step]:
     """Of operators that compute the same from the same the first alone stays; steps in an order in which they run.
 
     `fixed` names stay. Operators of other domains may keep a state, inner graphs name what they read.

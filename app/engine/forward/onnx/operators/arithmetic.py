@@ -2,12 +2,14 @@
 
 from collections.abc import Callable
 from functools import reduce
+from math import prod
 from typing import Final
 
 import torch
 from torch import Tensor
 
 from app.engine.forward.onnx.call import Call
+from app.engine.forward.onnx.emitter import READ_ELEMENTS, Known
 from app.engine.forward.onnx.formula import literal
 from app.engine.forward.onnx.operator import Operator, Results, Tensors, broadcast, is_float, plain
 from app.engine.ir.graph import Const, Value
@@ -46,11 +48,28 @@ def _derived(call: Call, function: Callable[[Tensor], Tensor], const: Const) -> 
     return derived if isinstance(derived, Const) else None
 
 
+def _unchanged(call: Call, number: float, *indices: int) -> Known | None:
+    """The other of two inputs, where one is a constant of this number throughout that does not enlarge it."""
+    for index in indices:
+        const, other = call.need(index), call.need(1 - index)
+        if not isinstance(const, Const) or const.varies or prod(const.shape) > READ_ELEMENTS:
+            continue
+        sizes = call.dims(1 - index)
+        aligned = zip(reversed(const.shape), reversed(sizes), strict=False)
+        fits = len(const.shape) <= len(sizes) and all(one in (1, size) for one, size in aligned)
+        if fits and bool((const.value(None) == number).all()):
+            return other
+    return None
+
+
 def negated(call: Call, x: Value) -> Value:
     return call.ops.scale(x, literal(torch.tensor(-1.0, dtype=x.dtype)), min(1, len(x.shape) - 1))
 
 
 def _add(call: Call) -> Results | None:
+    same = _unchanged(call, 0, 0, 1)
+    if same is not None:
+        return same
     first, second = call.need(0), call.need(1)
     if is_float(call, 0) and is_float(call, 1) and first.shape == second.shape:
         assert isinstance(first, Value)
@@ -64,6 +83,9 @@ def _add(call: Call) -> Results | None:
 
 
 def _sub(call: Call) -> Results | None:
+    same = _unchanged(call, 0, 1)
+    if same is not None:
+        return same
     first, second = call.need(0), call.need(1)
     if is_float(call, 0) and is_float(call, 1) and first.shape == second.shape and first.shape:
         assert isinstance(first, Value)
@@ -80,6 +102,9 @@ def _sub(call: Call) -> Results | None:
 
 
 def _mul(call: Call) -> Results | None:
+    same = _unchanged(call, 1, 0, 1)
+    if same is not None:
+        return same
     found = _with_constant(call)
     if found is None:
         return None
@@ -88,6 +113,9 @@ def _mul(call: Call) -> Results | None:
 
 
 def _div(call: Call) -> Results | None:
+    same = _unchanged(call, 1, 1)
+    if same is not None:
+        return same
     found = _with_constant(call)
     if found is None or found[3]:
         return None

@@ -8,7 +8,6 @@ from torch import Tensor
 from app.engine.forward.onnx.call import Call
 from app.engine.forward.onnx.formula import literal
 from app.engine.forward.onnx.operator import Operator, Results, Tensors
-from app.engine.ir.graph import Value
 from app.engine.ir.onnx_dtypes import torch_dtype
 
 
@@ -23,7 +22,7 @@ def _target(call: Call) -> torch.dtype:
 
 def _linear(call: Call) -> Results | None:
     x = call.need(0)
-    return x if isinstance(x, Value) and x.dtype == _target(call) else None
+    return x if call.ops.dtype(x) == _target(call) else None
 
 
 def _tensors(call: Call) -> Tensors:
