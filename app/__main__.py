@@ -75,6 +75,15 @@ def fuse(
     probe_shape: Annotated[
         str | None, typer.Option(help="Input sizes on which an ONNX or .pt2 file is tried: 1x3x640x640.")
     ] = None,
+    architecture: Annotated[
+        str | None, typer.Option(help="What model a state dict or safetensors file belongs to: repvgg:eps=1e-3.")
+    ] = None,
+    plan: Annotated[
+        str | None, typer.Option(help="Which layer feeds which norm, as JSON, or a file of it: @plan.json.")
+    ] = None,
+    output_kind: Annotated[
+        Literal["keep", "pt2", "onnx"], typer.Option(help="What a state dict becomes: itself, or a program.")
+    ] = "keep",
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:N.", show_default="auto")] = None,
 ) -> None:
     """Fuse a checkpoint, an ONNX model or a torch.export program here, without a server."""
@@ -83,7 +92,10 @@ def fuse(
         settings = read_settings(device=device)
     from app.commands.local import fuse_file
 
-    options = {"max_error": max_error, "dtype": dtype, "strict": strict, "probe_shape": probe_shape}
+    options = {
+        "max_error": max_error, "dtype": dtype, "strict": strict, "probe_shape": probe_shape,
+        "architecture": architecture, "plan": plan, "output": output_kind,
+    }
     raise typer.Exit(fuse_file(source, output, report, options, settings))
 
 

@@ -75,6 +75,30 @@ class NeedsArchitecture(AppError):
     title = "The file holds weights without the model"
 
 
+class UnknownArchitecture(AppError):
+    """Nobody here knows how a model of this name is built."""
+
+    code = "unknown-architecture"
+    status = 422
+    title = "No architecture of this name is known"
+
+
+class ArchitectureMismatch(AppError):
+    """The names or shapes of a state dict are not those of the architecture that it is said to belong to."""
+
+    code = "architecture-mismatch"
+    status = 422
+    title = "The weights do not belong to this architecture"
+
+
+class InvalidPlan(AppError):
+    """The caller's plan says something that can't be, of a path that is named."""
+
+    code = "invalid-plan"
+    status = 422
+    title = "The plan does not fit the file"
+
+
 class NothingToFuse(AppError):
     """No module was found in the file."""
 

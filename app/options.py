@@ -4,6 +4,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+MAX_PLAN = 200_000  # characters
+
 
 class FuseOptions(BaseModel):
     """Options of one fuse job."""
@@ -32,4 +34,22 @@ class FuseOptions(BaseModel):
         max_length=2000,
         description="Input sizes on which a graph file (ONNX, .pt2) is tried, where the file leaves sizes open: "
         "`1x3x640x640`, or `image=1x3x640x640,mask=1x77`.",
+    )
+    architecture: str | None = Field(
+        default=None,
+        max_length=4000,
+        description="What model a state dict or safetensors file belongs to: `repvgg`, with arguments "
+        '`repvgg:eps=1e-3`, or JSON `{"name": "repvgg", "arguments": {"eps": 1e-3}}`.',
+    )
+    plan: str | None = Field(
+        default=None,
+        max_length=MAX_PLAN,
+        description="Which layers of a model that nobody knows feed which norms, as JSON: "
+        '`{"pairs": [{"conv": "layer1.0.conv1", "norm": "layer1.0.bn1"}], "eps": 1e-5}`. '
+        "What it says is taken as your word, and reported so.",
+    )
+    output: Literal["keep", "pt2", "onnx"] = Field(
+        default="keep",
+        description="`keep` gives a state dict back in the kind of file that it came in; "
+        "`pt2` and `onnx` give a program that runs without the model's code, for architectures that can be built.",
     )

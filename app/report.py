@@ -34,6 +34,16 @@ class Detected(_Part):
     convolutions: int = Field(default=0, ge=0)
     wrappers: tuple[str, ...] = Field(default=(), description="Wrapper classes looked through, outermost first.")
     stride: int | None = Field(default=None, description="Largest stride of the network, where the model says it.")
+    variant: str | None = Field(default=None, description="Which model of the family, where that is known.")
+    architecture: str | None = Field(default=None, description="What the caller said the weights of a file belong to.")
+    prefix: str = Field(default="", description="What all names of a state dict begin with, `module.` for example.")
+    input_size: tuple[int, ...] | None = Field(default=None, description="Sizes of one input, where they are known.")
+
+
+class Recognised(Detected):
+    """What a job tells of its file before anything is fused."""
+
+    format: str
 
 
 class InputFile(_Part):

@@ -12,14 +12,15 @@ from pydantic import ValidationError
 from app.api.multipart import MultipartReader, PartBegins, PartBytes, PartEnds
 from app.errors import DiskFull, InvalidOption, MalformedUpload, TooLarge
 from app.jobs.job import Input
-from app.options import FuseOptions
+from app.options import MAX_PLAN, FuseOptions
 from app.storage import Blobs, Upload
 
 # A thread is asked once for so many bytes, not for each piece that the socket gives.
 _BATCH = 1 << 20
 _MAX_FIELD = 4096
+_MAX_FIELDS = {"plan": MAX_PLAN}
 # Boundaries, part headers and option fields around the file.
-_ENVELOPE = 64 << 10
+_ENVELOPE = (64 << 10) + MAX_PLAN
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,8 +131,9 @@ class Receiver:
     async def _take(self, data: bytes) -> None:
         if not self._in_file:
             self._value += data
-            if len(self._value) > _MAX_FIELD:
-                raise InvalidOption(f"The value of {self._field} is longer than {_MAX_FIELD:,} bytes.", remedy="")
+            limit = _MAX_FIELDS.get(self._field, _MAX_FIELD)
+            if len(self._value) > limit:
+                raise InvalidOption(f"The value of {self._field} is longer than {limit:,} bytes.", remedy="")
             return
         self._bytes += len(data)
         if self._bytes > self.limits.max_bytes:

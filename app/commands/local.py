@@ -13,7 +13,7 @@ from rich.table import Table
 
 from app.engine import fuse_checkpoint, inspect_checkpoint
 from app.errors import AppError, InvalidOption
-from app.options import FuseOptions
+from app.options import MAX_PLAN, FuseOptions
 from app.report import Report
 from app.sandbox.child import choose_device
 from app.settings import Settings
@@ -100,13 +100,27 @@ def _need_file(source: Path) -> None:
 
 def _options(given: dict[str, Any]) -> FuseOptions:
     try:
-        return FuseOptions.model_validate(given)
+        return FuseOptions.model_validate({**given, "plan": _plan_text(given.get("plan"))})
     except ValidationError as error:
         wrong = error.errors()[0]
         option = "--" + "-".join(str(part) for part in wrong["loc"]).replace("_", "-")
         raise InvalidOption(
-            f"{option} is {wrong['input']}: {wrong['msg']}.", remedy="See fusebox fuse --help."
+            f"{option} is {str(wrong['input'])[:200]}: {wrong['msg']}.", remedy="See fusebox fuse --help."
         ) from None
+
+
+def _plan_text(given: str | None) -> str | None:
+    """The plan itself, or the content of the file that `@` names, as curl has it."""
+    if given is None or not given.startswith("@"):
+        return given
+    path = Path(given[1:])
+    _need_file(path)
+    if path.stat().st_size > 4 * MAX_PLAN:
+        raise InvalidOption(f"{path} is larger than any plan.", remedy=f"A plan has up to {MAX_PLAN:,} characters.")
+    try:
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError:
+        raise InvalidOption(f"{path} is not UTF-8 text.", remedy="Write the plan as JSON.") from None
 
 
 def _unusable(error: OSError, output: Path) -> InvalidOption:

@@ -5,14 +5,18 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
-from app.engine import programs, trees
-from app.engine.formats import GRAPH_KINDS, detect_file
-from app.engine.steps import Asked, D, E, J, P, Steps
+from app.engine import programs, state_dicts, trees
+from app.engine.formats import GRAPH_KINDS, detect_file, read_file
+from app.engine.ir.checkpoint import holds_model
+from app.engine.steps import Asked, Steps
+from app.engine.weights.torch_container import find_state_dict, torch_container
 from app.options import FuseOptions
-from app.report import Inspection, Report
+from app.report import Inspection, Recognised, Report
 
 Progress = Callable[[str], None]
+Tell = Callable[[Recognised], None]
 
 
 def fuse_checkpoint(
@@ -23,41 +27,56 @@ def fuse_checkpoint(
     filename: str,
     device: str = "cpu",
     progress: Progress = lambda phase: None,
+    tell: Tell = lambda recognised: None,
     sha256: str | None = None,
     verify: bool = True,
 ) -> Report:
     """Fuse the model file at `source` and write it to `target`; the report says what was done and proves it.
 
-    `progress` is told each phase: reading, fusing, verifying, writing. `sha256` of the source, if it is known, saves a
-    pass over it. `verify=False` is for benchmarks. Raises AppError (see app.errors); NotEquivalent leaves no target.
+    `progress` is told each phase: reading, fusing, verifying, writing; `tell` what was recognised, once it was read.
+    `sha256` of the source, if it is known, saves a pass over it. `verify=False` is for benchmarks. Raises AppError (see
+    app.errors); NotEquivalent leaves no target.
     """
     asked = Asked(source, target, filename, options, device, verify)
     clock = _Clock(progress)
-    if detect_file(source) in GRAPH_KINDS:
-        return _fuse(programs.STEPS, asked, clock, sha256)
-    return _fuse(trees.STEPS, asked, clock, sha256)
-
-
-def _fuse(steps: Steps[J, P, E, D], asked: Asked, clock: "_Clock", sha256: str | None) -> Report:
     with clock.phase("reading"):
-        job = steps.read(asked.source, asked.options)
+        steps = _steps_for(source)
+        job = steps.read(source, options)
+        tell(steps.recognised(job))
     with clock.phase("fusing"):
-        plan = steps.plan(job, asked.options)
+        plan = steps.plan(job, options)
     with clock.phase("verifying"):
-        evidence = steps.prove(job, plan, asked.device) if asked.verify else None
+        evidence = steps.prove(job, plan, device) if verify else None
     with clock.phase("writing"):
-        dropped = steps.write(job, plan, asked.options, asked.target)
+        dropped = steps.write(job, plan, options, target)
         equivalence = None
         if evidence is not None:
-            equivalence = steps.measure(job, plan, evidence, asked.options, asked.target, asked.device)
-        digests = (sha256 or _sha256(asked.source), _sha256(asked.target))
+            equivalence = steps.measure(job, plan, evidence, options, target, device)
+        digests = (sha256 or _sha256(source), _sha256(target))
     return steps.report(job, plan, evidence, dropped, equivalence, asked, digests, clock.seconds)
+
+
+def _steps_for(source: Path) -> Steps[Any, Any, Any, Any]:
+    """Graph files by their format; of torch checkpoints, what is in them decides."""
+    if detect_file(source) in GRAPH_KINDS:
+        return programs.STEPS
+    file = read_file(source)
+    weights = None if holds_model(file.root) else find_state_dict(file.root)
+    if weights is not None:
+        return state_dicts.steps_for(torch_container(file, weights))
+    return trees.steps_for(file)
 
 
 def inspect_checkpoint(source: Path, *, filename: str, sha256: str | None = None) -> Inspection:
     """What is in the file, before anything is fused. Raises AppError."""
-    inspect = programs.inspect if detect_file(source) in GRAPH_KINDS else trees.inspect
-    return inspect(source, filename, sha256 or _sha256(source))
+    digest = sha256 or _sha256(source)
+    if detect_file(source) in GRAPH_KINDS:
+        return programs.inspect(source, filename, digest)
+    file = read_file(source)
+    weights = None if holds_model(file.root) else find_state_dict(file.root)
+    if weights is not None:
+        return state_dicts.inspect(torch_container(file, weights), source, filename, digest)
+    return trees.inspect_job(trees.read_from(file), source, filename, digest)
 
 
 class _Clock:

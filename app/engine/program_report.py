@@ -161,13 +161,19 @@ def _input(job: ProgramJob, source: Path, filename: str, digest: str) -> InputFi
         bytes=source.stat().st_size,
         sha256=digest,
         format=job.kind.code,
-        detected=Detected(
-            family=None,
-            source="",
-            model_class=_NAMES[job.kind.code],
-            dtype=dtype_name(job.census.dtype),
-            parameters=job.census.parameters,
-            batch_norms=job.census.batch_norms,
-            convolutions=job.census.convolutions,
-        ),
+        detected=detected_of(job),
+    )
+
+
+def detected_of(job: ProgramJob) -> Detected:
+    """What was recognised in a graph file."""
+    return Detected(
+        family=None,
+        source="",
+        model_class=_NAMES[job.kind.code],
+        dtype=dtype_name(job.census.dtype),
+        parameters=job.census.parameters,
+        batch_norms=job.census.batch_norms,
+        convolutions=job.census.convolutions,
+        input_size=job.program.graph.inputs[0].shape if job.program.inputs else None,
     )

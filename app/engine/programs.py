@@ -17,9 +17,9 @@ from app.engine.fuse.programs import ProgramFusion, plan_program
 from app.engine.interpret.lockstep import Fused
 from app.engine.interpret.numeric import run
 from app.engine.ir.program import Port, Program
-from app.engine.program_report import equivalence_of, inspection_of, report_of
-from app.engine.reporting import dtype_name
-from app.engine.steps import Asked, Steps
+from app.engine.program_report import detected_of, equivalence_of, inspection_of, report_of
+from app.engine.reporting import dtype_name, recognised_of
+from app.engine.steps import Asked, Steps, refuse_options
 from app.engine.verify.compare import silent
 from app.engine.verify.equivalence import Baseline, See, failure, measure_elsewhere, measure_original, measure_written
 from app.engine.verify.onnx_runtime import CannotRun
@@ -28,7 +28,7 @@ from app.engine.verify.sizes import candidates, others
 from app.engine.verify.written import missing
 from app.errors import InvalidOption, NotEquivalent, UnsupportedContent
 from app.options import FuseOptions
-from app.report import Equivalence, Inspection, Report
+from app.report import Equivalence, Inspection, Recognised, Report
 
 _LIMITS = Limits()
 Shapes = Mapping[str, tuple[int, ...]]
@@ -64,6 +64,7 @@ class ProgramEvidence:
 
 def read(source: Path, options: FuseOptions) -> ProgramJob:
     """The graph in the file, followed at shapes that all of it takes, as far as there are such."""
+    refuse_options(options, "a graph file", "architecture", "plan", "output")
     mapped = MappedFile(source)
     kind = detect(mapped, _LIMITS)
     dialect = dialect_of(kind)
@@ -230,9 +231,14 @@ def report(
     return report_of(job, fusion, evidence, census, equivalence, asked, digests, seconds)
 
 
+def recognised(job: ProgramJob) -> Recognised:
+    """What is told of the file before anything is fused."""
+    return recognised_of(detected_of(job), job.kind.code)
+
+
 def inspect(source: Path, filename: str, sha256: str) -> Inspection:
     """What is in the file, before anything is fused. Raises AppError."""
     return inspection_of(read(source, FuseOptions()), source, filename, sha256)
 
 
-STEPS = Steps(read=read, plan=plan, prove=prove, write=write, measure=measure, report=report)
+STEPS = Steps(read=read, recognised=recognised, plan=plan, prove=prove, write=write, measure=measure, report=report)

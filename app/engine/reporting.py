@@ -26,8 +26,10 @@ from app.report import (
     OutputFile,
     Probe,
     ReadAs,
+    Recognised,
     Refused,
     RegionError,
+    Removed,
     Replaced,
     Report,
     StoredError,
@@ -67,9 +69,8 @@ def report_of(
     device: str,
 ) -> Report:
     after = count(job.found.module)
-    replaced = tuple(_replaced(unit, fusion, evidence) for unit, fusion in plan.fusions)
-    replaced_parts = tuple(part for parts in replaced for part in parts)
-    refused = _refused(plan, dropped)
+    replaced_parts = replaced_by(plan, evidence)
+    refused = refused_by(plan, dropped.pruned)
     return Report(
         summary=Summary(
             parameters_before=job.census.parameters,
@@ -99,13 +100,18 @@ def report_of(
     )
 
 
-def _refused(plan: Plan, dropped: Dropped) -> tuple[Refused, ...]:
+def refused_by(plan: Plan, pruned: Sequence[Removed] = ()) -> tuple[Refused, ...]:
     """Each reason once, in order, but for layers that were taken out altogether."""
-    gone = tuple(f"{part.path}." for part in dropped.pruned)
+    gone = tuple(f"{part.path}." for part in pruned)
     left = dict.fromkeys((cut.path, cut.code, cut.reason) for cut in plan.refused)
     return tuple(
         Refused(path=path, code=code, reason=reason) for path, code, reason in left if not f"{path}.".startswith(gone)
     )
+
+
+def replaced_by(plan: Plan, evidence: Evidence | None) -> tuple[Replaced, ...]:
+    """Every replacement, with its error where it was measured."""
+    return tuple(part for unit, fusion in plan.fusions for part in _replaced(unit, fusion, evidence))
 
 
 def _replaced(unit: Unit, fusion: Fusion, evidence: Evidence | None) -> tuple[Replaced, ...]:
@@ -115,7 +121,7 @@ def _replaced(unit: Unit, fusion: Fusion, evidence: Evidence | None) -> tuple[Re
         parts.append(
             Replaced(
                 path=part.path,
-                read_as=part.read_as,
+                read_as=unit.read_as or part.read_as,
                 before=part.before,
                 after=part.after,
                 parameters_before=part.region.pending.cost.parameters,
@@ -140,11 +146,16 @@ def _notes(job: Job, plan: Plan, replaced: Sequence[Replaced]) -> tuple[str, ...
 
 def input_of(job: Job, source: Path, digest: str, filename: str) -> InputFile:
     return InputFile(
-        filename=filename, bytes=source.stat().st_size, sha256=digest, format=job.file.format, detected=_detected(job)
+        filename=filename, bytes=source.stat().st_size, sha256=digest, format=job.file.format, detected=detected_of(job)
     )
 
 
-def _detected(job: Job) -> Detected:
+def recognised_of(detected: Detected, form: str) -> Recognised:
+    return Recognised(format=form, **detected.model_dump())
+
+
+def detected_of(job: Job) -> Detected:
+    """What was recognised in the tree of a checkpoint."""
     module = job.found.module
     family = family_of(module)
     facts: dict[str, Any] = dict(family.facts(module)) if family is not None and family.facts is not None else {}
@@ -159,6 +170,8 @@ def _detected(job: Job) -> Detected:
         convolutions=job.census.convolutions,
         wrappers=job.found.wrappers,
         stride=facts.get("stride"),
+        variant=facts.get("variant"),
+        input_size=facts.get("input_size"),
     )
 
 

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Generic, TypeVar
 
+from app.errors import InvalidOption
 from app.options import FuseOptions
-from app.report import Equivalence, Report
+from app.report import Equivalence, Recognised, Report
 
 J = TypeVar("J")  # what was read
 P = TypeVar("P")  # the plan
@@ -30,12 +31,26 @@ class Asked:
 class Steps(Generic[J, P, E, D]):
     """The steps, each given what those before it made: what was read, the plan, the evidence, what was dropped.
 
-    `write` may edit what was read. `measure` raises NotEquivalent, and then leaves no target.
+    `write` may edit what was read. `measure` raises NotEquivalent, and then leaves no target. `recognised` says what
+    was read, before anything is fused.
     """
 
     read: Callable[[Path, FuseOptions], J]
+    recognised: Callable[[J], Recognised]
     plan: Callable[[J, FuseOptions], P]
     prove: Callable[[J, P, str], E]
     write: Callable[[J, P, FuseOptions, Path], D]
     measure: Callable[[J, P, E, FuseOptions, Path, str], Equivalence]
     report: Callable[[J, P, E | None, D, Equivalence | None, Asked, tuple[str, str], Mapping[str, float]], Report]
+
+
+def refuse_options(options: FuseOptions, what: str, *names: str) -> None:
+    """Raises InvalidOption for an option that says nothing of such a file."""
+    for name in names:
+        given = getattr(options, name)
+        if given != FuseOptions.model_fields[name].default:
+            raise InvalidOption(
+                f"{name} is {str(given)[:100]!r}, and the file is {what}.",
+                remedy="Leave it out: it is for state dicts and safetensors files.",
+                option=name,
+            )

@@ -1,118 +1,55 @@
 """Module trees: the steps of the pipeline for checkpoints that hold pickled modules."""
 
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 
-import torch
-
-from app.engine.formats import read_file, write_file
+from app.engine.formats import TorchFile, read_file, write_file
 from app.engine.forward.families import family_of
-from app.engine.fuse.census import count, first_not_finite, widen
-from app.engine.fuse.replace import Fusion, apply, plan_fusion
-from app.engine.fuse.replacement import withheld
-from app.engine.fuse.survey import survey
-from app.engine.fuse.units import Unit, find_units
-from app.engine.interpret.lockstep import Fused
+from app.engine.fuse.census import count, widen
+from app.engine.fuse.replace import apply
+from app.engine.fuse.units import find_units
 from app.engine.ir.checkpoint import find_model, strip, total_bytes
 from app.engine.ir.module import Module
-from app.engine.reporting import equivalence_of, input_of, read_as, report_of
-from app.engine.steps import Asked, Steps
-from app.engine.verify.compare import silent
-from app.engine.verify.equivalence import Figures, failure, measure_original, measure_written
-from app.engine.verify.probes import probe
-from app.engine.verify.written import missing
+from app.engine.modules import judge, plan_units, prove_units
+from app.engine.reporting import detected_of, input_of, read_as, recognised_of, report_of
+from app.engine.steps import Asked, Steps, refuse_options
 from app.engine.work import Dropped, Evidence, Job, Plan
-from app.errors import InvalidOption, NotEquivalent, UnsupportedContent
+from app.errors import InvalidOption
 from app.options import FuseOptions
-from app.report import Equivalence, Inspection, Removed, Report
-
-# The dtypes that models run in; most of a model may be stored in another, and unpacked by its own code.
-_RUN_IN = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+from app.report import Equivalence, Inspection, Recognised, Removed, Report
 
 
 def read(source: Path, options: FuseOptions | None = None) -> Job:
     """The model in the file, and what it counts before anything changes."""
-    if options is not None and options.probe_shape is not None:
-        raise InvalidOption(
-            f"probe_shape is {options.probe_shape[:100]!r}, and the file is a checkpoint of pickled modules.",
-            remedy="Leave it out: it is for ONNX and .pt2 files. Descriptions of modules say what they take.",
-        )
-    file = read_file(source)
+    return read_from(read_file(source), options)
+
+
+def read_from(file: TorchFile, options: FuseOptions | None = None) -> Job:
+    """As `read`, of a file that was read already."""
+    if options is not None:
+        _check_options(options)
     found = find_model(file.root)
     return Job(file, found, count(found.module), total_bytes(found.module.node))
 
 
+def _check_options(options: FuseOptions) -> None:
+    if options.probe_shape is not None:
+        raise InvalidOption(
+            f"probe_shape is {options.probe_shape[:100]!r}, and the file is a checkpoint of pickled modules.",
+            remedy="Leave it out: it is for ONNX and .pt2 files. Descriptions of modules say what they take.",
+        )
+    refuse_options(options, "a checkpoint of pickled modules", "architecture", "output")
+
+
 def plan(job: Job, options: FuseOptions) -> Plan:
+    """What is to be replaced, as far as the file proves what follows what."""
     root = job.found.module
-    units = find_units(root)
-    wanted = torch.float32 if options.dtype == "float32" else None
-    tree = survey(root)
-    fusions, refused = [], list(units.unknown)
-    for unit in units.units:
-        fusion = plan_fusion(unit.trace, tree, wanted)
-        if options.strict:
-            fusion = _without_assumed(unit, fusion)
-        refused.extend(fusion.cuts)
-        fusions.append((unit, fusion))
-    return Plan(units, tuple(fusions), tuple(refused), _native_dtype(job, wanted))
-
-
-def _without_assumed(unit: Unit, fusion: Fusion) -> Fusion:
-    reason = "how its parts follow one another is usual, but not proved by the file (strict=true)"
-    assumed = [part for part in fusion.replacements if unit.assumes(part.region)]
-    cuts = [cut for part in assumed for cut in withheld(part, "data-flow-assumed", reason)]
-    kept = tuple(part for part in fusion.replacements if part not in assumed)
-    return replace(fusion, replacements=kept, cuts=(*fusion.cuts, *cuts))
-
-
-def _native_dtype(job: Job, wanted: torch.dtype | None) -> torch.dtype:
-    """The dtype in which the loader of this file runs the model."""
-    family = family_of(job.found.module)
-    if family is not None and family.runs_in is not None:
-        named: torch.dtype = getattr(torch, family.runs_in)
-        return named
-    stored = job.census.dtype
-    return wanted or (stored if stored in _RUN_IN else torch.float32)
+    return plan_units(root, find_units(root), job.census.dtype, options)
 
 
 def prove(job: Job, plan: Plan, device: str) -> Evidence:
-    """Prove every unit; in a wider dtype where the native one can't hold what the original makes of the probe.
-
-    So too where torch has no kernel for an operator in that dtype on this device.
-    """
-    for native in dict.fromkeys((plan.native, torch.float32, torch.float64)):
-        try:
-            evidence = _prove_in(native, plan, device)
-        except NotImplementedError:
-            if native.itemsize >= torch.float32.itemsize:
-                raise
-            continue
-        if all(unit.finite for unit in evidence.units):
-            break
-    if any(silent(unit.proof.outputs) for unit in evidence.units):
-        where = first_not_finite(job.found.module)
-        raise UnsupportedContent(
-            f"the model's outputs are not finite numbers{f', as {where} is not' if where else ''}: "
-            "nothing that fusing changes could be seen in them",
-            remedy="upload a checkpoint whose training did not diverge",
-        )
-    return evidence
-
-
-def _prove_in(native: torch.dtype, plan: Plan, device: str) -> Evidence:
-    units, regions = [], {}
-    for unit, fusion in plan.fusions:
-        inputs = probe(unit.shapes, images=plan.units.whole)
-        baseline = measure_original(unit.trace.graph, _fused(fusion), inputs, native, device)
-        units.append(baseline)
-        found = zip(fusion.replacements, baseline.proof.regions, strict=True)
-        regions.update({id(part): proof for part, proof in found})
-    return Evidence(tuple(units), regions, native)
-
-
-def _fused(fusion: Fusion) -> list[Fused]:
-    return [Fused(part.region, part.weight, part.bias) for part in fusion.replacements]
+    """Prove every unit before anything is written."""
+    return prove_units(job.found.module, plan, device)
 
 
 def write(job: Job, plan: Plan, options: FuseOptions, target: Path) -> Dropped:
@@ -141,43 +78,7 @@ def _pruned(module: Module) -> list[Removed]:
 
 def measure(job: Job, plan: Plan, evidence: Evidence, options: FuseOptions, target: Path, device: str) -> Equivalence:
     """Read the written file back, run it, and compare. Raises NotEquivalent, and then leaves no file."""
-    try:
-        figures = _figures(find_model(read_file(target).root).module, plan, evidence, device)
-        problem = failure(figures, tuple(evidence.regions.values()), options.max_error)
-        equivalence = equivalence_of(figures, plan, evidence.native, device, problem is None)
-        if problem is not None:
-            raise NotEquivalent(
-                problem,
-                remedy="the model is not returned; pass dtype=float32 if the file's own precision is too coarse, "
-                "or a larger max_error if you set one",
-                equivalence=equivalence.model_dump(mode="json"),  # null where a figure is not finite
-            )
-    except BaseException:
-        target.unlink(missing_ok=True)
-        raise
-    return equivalence
-
-
-def _figures(written: Module, plan: Plan, evidence: Evidence, device: str) -> Figures:
-    figures: Figures | None = None
-    for (unit, fusion), before in zip(plan.fusions, evidence.units, strict=True):
-        if not fusion.replacements and not plan.units.whole:
-            continue
-        after = unit.again(_at(written, unit.module.path)).graph
-        lost = missing(after, _fused(fusion))
-        if lost is not None:
-            raise NotEquivalent(f"the written file does not hold the convolution of {lost.region.nodes[-1].owner}")
-        found = measure_written(before, after, evidence.native, device)
-        figures = found if figures is None else figures.worst(found)
-    return figures or Figures(0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
-
-
-def _at(root: Module, path: str) -> Module:
-    module: Module | None = root
-    for part in path.split(".") if path else ():
-        module = module.child(part) if module else None
-    assert module is not None
-    return module
+    return judge(lambda: find_model(read_file(target).root).module, plan, evidence, options, target, device)
 
 
 def report(
@@ -195,9 +96,13 @@ def report(
     return report_of(job, plan, dropped, evidence, equivalence, seconds, paths, digests, asked.filename, asked.device)
 
 
-def inspect(source: Path, filename: str, sha256: str) -> Inspection:
-    """What is in the file, before anything is fused. Raises AppError."""
-    job = read(source)
+def recognised(job: Job) -> Recognised:
+    """What is told of the file before anything is fused."""
+    return recognised_of(detected_of(job), job.file.format)
+
+
+def inspect_job(job: Job, source: Path, filename: str, sha256: str) -> Inspection:
+    """What is in the file, before anything is fused."""
     units = find_units(job.found.module)
     notes = [] if units.whole else ["the outermost class is not described: its known blocks are fused one by one"]
     return Inspection(
@@ -208,4 +113,14 @@ def inspect(source: Path, filename: str, sha256: str) -> Inspection:
     )
 
 
-STEPS = Steps(read=read, plan=plan, prove=prove, write=write, measure=measure, report=report)
+def steps_for(file: TorchFile) -> Steps[Job, Plan, Evidence, Dropped]:
+    """The steps for a file that was read already."""
+    return Steps(
+        read=lambda _, options: read_from(file, options),
+        recognised=recognised,
+        plan=plan,
+        prove=prove,
+        write=write,
+        measure=measure,
+        report=report,
+    )

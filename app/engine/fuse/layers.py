@@ -61,13 +61,20 @@ def layer_node(
     if not kernel:
         attributes: dict[str, Any] = {"in_features": weight.shape[1], "out_features": weight.shape[0]}
         return _node(("torch.nn.modules.linear", "Linear"), attributes, parameters, template, training)
-    attributes = _conv_attributes(weight, kernel, geometry)
-    class_path = ("torch.nn.modules.conv", _class_name(len(kernel), geometry))
+    attributes = convolution_attributes(tuple(weight.shape), geometry)
+    class_path = convolution_class(geometry)
     return _node(class_path, attributes, parameters, template, training)
 
 
-def _conv_attributes(weight: Tensor, kernel: tuple[int, ...], geometry: Geometry) -> dict[str, Any]:
-    wide, out = _channels(tuple(weight.shape), geometry)
+def convolution_class(geometry: Geometry) -> tuple[str, str]:
+    """The module and name of torch.nn's class of this geometry."""
+    return "torch.nn.modules.conv", _class_name(geometry.ndim, geometry)
+
+
+def convolution_attributes(weight_shape: tuple[int, ...], geometry: Geometry) -> dict[str, Any]:
+    """What torch.nn's constructor makes attributes of."""
+    kernel = weight_shape[2:]
+    wide, out = _channels(weight_shape, geometry)
     even = all(begin == end for begin, end in geometry.padding)
     return {
         "in_channels": wide,

@@ -6,6 +6,7 @@ from itertools import groupby
 
 from app.engine.forward.families import family_of
 from app.engine.forward.family import Shapes
+from app.engine.forward.structure import below
 from app.engine.forward.trace import Trace, trace, trace_run
 from app.engine.forward.vocabulary import UnknownFlow
 from app.engine.fuse.places import InSlot
@@ -31,6 +32,7 @@ class Unit:
     trace: Trace
     again: Callable[[Module], Trace]
     assumed: bool  # a Sequential in a class that nobody knows: taken to be called as a whole
+    read_as: str = ""  # what the report says of it, where that is not the description of its layers
 
     def assumes(self, region: Region) -> bool:
         """Whether replacing the region rests on more than the file proves.
@@ -58,6 +60,7 @@ class Units:
     whole: bool
     units: tuple[Unit, ...]
     unknown: tuple[Cut, ...]  # norms that no unit covers, and why
+    reason: str = ""  # why the model is not one unit
 
 
 def find_units(root: Module) -> Units:
@@ -70,15 +73,42 @@ def find_units(root: Module) -> Units:
         shapes = family.example_shapes(root)
         if shapes is not None:
             try:
-                unit = _unit(root, shapes, assumed=False)
+                unit = unit_of(root, shapes, assumed=False)
                 return Units(True, (unit,), tuple(_uncovered(root, (unit,), "")))
             except UnknownFlow as unknown:
                 reason = f"{unknown.path or root.class_path}: {unknown.reason}"
-    units = tuple(_Search(set()).below(root, proven=True))
-    return Units(False, units, tuple(_uncovered(root, units, reason)))
+    return blocks(root, tuple(_Search(set()).below(root, proven=True)), reason)
 
 
-def _unit(module: Module, shapes: Shapes, assumed: bool) -> Unit:
+def blocks(root: Module, units: tuple[Unit, ...], reason: str) -> Units:
+    """Units that do not make the whole model; `reason` says why it is not followed as one."""
+    return Units(False, units, tuple(_uncovered(root, units, reason)), reason)
+
+
+def run_unit(root: Module, paths: tuple[str, ...], *, assumed: bool, read_as: str) -> Unit:
+    """Plain layers at these paths, called one after the other, as a unit. Raises UnknownFlow."""
+    layers = [below(root, path) for path in paths]
+    assert all(layer is not None for layer in layers)
+    shapes = next(iter(_first_shapes(layers[0])), None) if layers[0] is not None else None
+    if shapes is None:
+        raise UnknownFlow(paths[0], "structure-differs", "it does not state its channels")
+    again = _AgainAt(paths, shapes)
+    return Unit(root, shapes, again(root), again, assumed, read_as)
+
+
+@dataclass(frozen=True, slots=True)
+class _AgainAt:
+    """Traces the layers at these paths, one after the other."""
+
+    paths: tuple[str, ...]
+    shapes: Shapes
+
+    def __call__(self, root: Module) -> Trace:
+        layers = [below(root, path) for path in self.paths]
+        return trace_run([layer for layer in layers if layer is not None], self.shapes, family_of)
+
+
+def unit_of(module: Module, shapes: Shapes, assumed: bool) -> Unit:
     """The module as a unit; one that takes sequences, (batch, channels, length), may as well take (batch, channels)."""
     try:
         found = trace(module, shapes, family_of)
@@ -116,7 +146,7 @@ class _Search:
         shapes = family.example_shapes(module) if family is not None and not family.leaf else None
         if shapes is not None:
             try:
-                yield _unit(module, shapes, assumed=module.class_path == _SEQUENTIAL and not proven)
+                yield unit_of(module, shapes, assumed=module.class_path == _SEQUENTIAL and not proven)
                 return
             except UnknownFlow:
                 pass

@@ -15,7 +15,7 @@ _KEYS = ("ema", "model_ema", "ema_model", "model", "net", "network", "module", "
 _WEIGHTS = (*_KEYS, "params_ema", "params", "model_state_dict", "weights")
 _AVERAGES = ("ema", "model_ema", "ema_model")
 _HELD = ("ema", "ema_model", "module", "model", "averaged_model", "shadow")  # where an object keeps its model
-_DROPPED = (
+DROPPED = (
     *("optimizer", "optimizers", "optim", "optimizer_state", "optimizer_states", "optimizer_state_dict"),
     *("scaler", "grad_scaler", "amp_scaler", "scaler_state_dict", "amp"),
 )
@@ -48,27 +48,25 @@ class Found:
     outer: Object
 
 
+def holds_model(root: Any) -> bool:
+    """Whether `find_model` would find one."""
+    return _found(root) is not None
+
+
 def find_model(root: Any) -> Found:
     """Where the model is; `ema` before `model`, wrappers looked through.
 
     Raises NeedsArchitecture for a state dict and NothingToFuse where no module is found.
     """
-    if _is_model(root):
-        return _unwrapped(root, "")
+    found = _found(root)
+    if found is not None:
+        return found
     table = mapping(root)
     if table is None:
         raise NothingToFuse(
             f"the file holds {_kind(root)}, neither a module nor a dictionary with one",
             remedy="save the whole model: torch.save(model, 'model.pt') or torch.save({'model': model}, 'model.pt')",
         )
-    keys = [*_KEYS, *(key for key in table if isinstance(key, str) and key not in _KEYS)]
-    for key in keys:
-        model = _held(table.get(key)) if key in _AVERAGES else table.get(key)
-        if isinstance(model, Object) and _is_model(model):
-            return _unwrapped(model, key)
-    for key in keys:
-        if (model := _held(table.get(key))) is not None:
-            return _unwrapped(model, key)
     where = _state_dict_at(table)
     if where is not None:
         raise NeedsArchitecture(
@@ -80,6 +78,23 @@ def find_model(root: Any) -> Found:
         f"the file holds a dictionary without a module in it (keys: {named})",
         remedy="save the whole model under 'model': torch.save({'model': model}, 'model.pt')",
     )
+
+
+def _found(root: Any) -> Found | None:
+    if _is_model(root):
+        return _unwrapped(root, "")
+    table = mapping(root)
+    if table is None:
+        return None
+    keys = [*_KEYS, *(key for key in table if isinstance(key, str) and key not in _KEYS)]
+    for key in keys:
+        model = _held(table.get(key)) if key in _AVERAGES else table.get(key)
+        if isinstance(model, Object) and _is_model(model):
+            return _unwrapped(model, key)
+    for key in keys:
+        if (model := _held(table.get(key))) is not None:
+            return _unwrapped(model, key)
+    return None
 
 
 def _held(value: Any) -> Object | None:
@@ -126,16 +141,17 @@ def _wrapped(node: Object) -> Object | None:
 
 
 def _state_dict_at(table: dict[Any, Any]) -> str | None:
-    if _is_state_dict(table):
+    if is_state_dict(table):
         return f"{len(table)} tensors"
     for key in (*_WEIGHTS, *table):
         inner = mapping(table.get(key))
-        if inner is not None and _is_state_dict(inner):
+        if inner is not None and is_state_dict(inner):
             return f"{len(inner)} tensors under {key!r}"
     return None
 
 
-def _is_state_dict(table: dict[Any, Any]) -> bool:
+def is_state_dict(table: dict[Any, Any]) -> bool:
+    """Whether most of a dictionary is tensors by their names."""
     tensors = sum(1 for value in table.values() if is_tensor(value))
     return tensors > 0 and 2 * tensors >= len(table) and all(isinstance(key, str) for key in table)
 
@@ -160,7 +176,7 @@ def strip(root: Any, found: Found) -> list[Removed]:
         return []
     moves = found.key in _DUPLICATES
     holder = found.outer if found.key in _AVERAGES else table[found.key]
-    dropped = {key: table[key] for key in (*_DROPPED, *_DUPLICATES) if key != found.key and _goes(key, table, moves)}
+    dropped = {key: table[key] for key in (*DROPPED, *_DUPLICATES) if key != found.key and _goes(key, table, moves)}
     for key in dropped:
         table[key] = None
     if moves:

@@ -65,10 +65,10 @@ def is_module(node: Any) -> bool:
     if class_of(node) is None or not isinstance(node.state, dict) or node.setter is not None:
         return False
     tables = [mapping(node.state.get(table)) for table in _TABLES]
-    return all(table is not None and all(map(_is_name, table)) for table in tables)
+    return all(table is not None and all(map(is_name, table)) for table in tables)
 
 
-def _is_name(key: Any) -> bool:
+def is_name(key: Any) -> bool:
     """What torch.nn.Module takes as the name of a parameter or child: paths are made of them."""
     return isinstance(key, str) and key != "" and "." not in key and not _SURROGATES.search(key)
 

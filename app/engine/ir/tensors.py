@@ -7,7 +7,7 @@ from typing import Any, Final
 import torch
 from torch import Tensor
 
-from app.engine.ir.node import Global, Object, Storage
+from app.engine.ir.node import Bytes, Global, Object, Storage
 
 UNTYPED: Final = Global("torch.storage", "UntypedStorage")
 ORDERED_DICT: Final = Global("collections", "OrderedDict")
@@ -202,6 +202,26 @@ def buffer(tensor: Tensor, location: str = "cpu", requires_grad: bool = False, o
     if kind == UNTYPED:
         return Object(REBUILD_TENSOR_V3, (*geometry, Global("torch", str(held.dtype).removeprefix("torch."))))
     return Object(REBUILD_TENSOR_V2, geometry)
+
+
+def stored_node(source: Bytes, shape: tuple[int, ...], dtype: torch.dtype) -> Object:
+    """A plain tensor node for bytes that lie somewhere already, row after row."""
+    kind = storage_kind(dtype)
+    numel = source.nbytes if kind == UNTYPED else math.prod(shape)
+    geometry = (Storage(kind, "", "cpu", numel, source), 0, shape, _row_major(shape), False, Object(ORDERED_DICT, ()))
+    if kind == UNTYPED:
+        return Object(REBUILD_TENSOR_V3, (*geometry, Global("torch", str(dtype).removeprefix("torch."))))
+    return Object(REBUILD_TENSOR_V2, geometry)
+
+
+def _row_major(shape: tuple[int, ...]) -> tuple[int, ...]:
+    return tuple(math.prod(shape[at + 1 :]) for at in range(len(shape)))
+
+
+def without_parameter(node: Object) -> Object:
+    """The plain tensor in a torch.nn.Parameter; any other node as it is."""
+    plain: Object = node.args[0] if is_parameter(node) else node
+    return plain
 
 
 def parameter(tensor: Tensor, location: str = "cpu", requires_grad: bool = False, owned: bool = False) -> Object:

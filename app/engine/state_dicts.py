@@ -1,0 +1,106 @@
+"""State dicts and safetensors: the steps of the pipeline for files that hold weights without the model."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from app.engine.fuse.replace import apply
+from app.engine.ir.module import Module
+from app.engine.modules import judge, plan_units, prove_units
+from app.engine.reporting import recognised_of
+from app.engine.steps import Asked, Steps
+from app.engine.weights.asked import blueprint_of
+from app.engine.weights.container import Container, Tensors
+from app.engine.weights.job import WeightsJob, job_of
+from app.engine.weights.soundness import check_numbers
+from app.engine.weights.tree import in_order, load, names_of
+from app.engine.weights.weights_report import detected_of, inspection_of, report_of
+from app.engine.weights.wide import widened
+from app.engine.work import Evidence, Plan
+from app.options import FuseOptions
+from app.report import Equivalence, Inspection, Recognised, Removed, Report
+
+
+def read_from(container: Container, options: FuseOptions) -> WeightsJob:
+    """The model that the caller says the weights belong to, around the tensors of the file."""
+    prefix, blueprint = blueprint_of(container, options)
+    return job_of(container, prefix, blueprint, options.architecture)
+
+
+def recognised(job: WeightsJob) -> Recognised:
+    """What is told of the file before anything is fused."""
+    return recognised_of(detected_of(job), job.container.format)
+
+
+def plan(job: WeightsJob, options: FuseOptions) -> Plan:
+    """What is to be replaced."""
+    check_numbers(job.blueprint.units)
+    root = job.blueprint.module
+    return plan_units(root, job.blueprint.units, job.census.dtype, options)
+
+
+def prove(job: WeightsJob, plan: Plan, device: str) -> Evidence:
+    """Prove every block before anything is written."""
+    return prove_units(job.blueprint.module, plan, device)
+
+
+def write(job: WeightsJob, plan: Plan, options: FuseOptions, target: Path) -> tuple[Removed, ...]:
+    """Edit the tree (the plan keeps what it needs of the original), and write its tensors by their names."""
+    for _, fusion in plan.fusions:
+        apply(fusion, job.blueprint.module)
+    tensors = _named(job)
+    try:
+        return job.container.write(widened(tensors) if options.dtype == "float32" else tensors, target)
+    except BaseException:
+        target.unlink(missing_ok=True)
+        raise
+
+
+def _named(job: WeightsJob) -> Tensors:
+    """All tensors of the edited tree and beside it, in the order of the file, with its prefix."""
+    found = {job.prefix + name: node for name, node in names_of(job.blueprint.module)}
+    found.update({job.restored(name): node for name, node in job.blueprint.loose.items()})
+    return in_order(job.container.tensors, found)
+
+
+def measure(
+    job: WeightsJob, plan: Plan, evidence: Evidence, options: FuseOptions, target: Path, device: str
+) -> Equivalence:
+    """Read the written file back, run its blocks, and compare. Raises NotEquivalent, and then leaves no file."""
+
+    def written() -> Module:
+        load(job.blueprint.module, job.prefix, job.container.again(target))
+        return job.blueprint.module
+
+    return judge(written, plan, evidence, options, target, device)
+
+
+def report(
+    job: WeightsJob,
+    plan: Plan,
+    evidence: Evidence | None,
+    dropped: tuple[Removed, ...],
+    equivalence: Equivalence | None,
+    asked: Asked,
+    digests: tuple[str, str],
+    seconds: Mapping[str, float],
+) -> Report:
+    """The report on a file of weights."""
+    return report_of(job, plan, evidence, dropped, equivalence, asked, digests, seconds)
+
+
+def inspect(container: Container, source: Path, filename: str, sha256: str) -> Inspection:
+    """What is in the file, and what it may belong to."""
+    return inspection_of(container, source, filename, sha256)
+
+
+def steps_for(container: Container) -> Steps[WeightsJob, Plan, Evidence, tuple[Removed, ...]]:
+    """The steps for a file whose tensors were found already."""
+    return Steps(
+        read=lambda _, options: read_from(container, options),
+        recognised=recognised,
+        plan=plan,
+        prove=prove,
+        write=write,
+        measure=measure,
+        report=report,
+    )

@@ -1,0 +1,66 @@
+"""From the caller's options to the model that a file's weights belong to; without them, what it may be."""
+
+from app.engine.caller_plan import CallerPlan, invalid_plan, read_plan
+from app.engine.weights.blueprint import Blueprint
+from app.engine.weights.container import Container
+from app.engine.weights.naming import prefixes
+from app.engine.weights.planned import planned
+from app.engine.weights.providers import best_matches, build, without
+from app.engine.weights.wanted import read_architecture
+from app.errors import InvalidOption, NeedsArchitecture
+from app.options import FuseOptions
+
+
+def blueprint_of(container: Container, options: FuseOptions) -> tuple[str, Blueprint]:
+    """The prefix of the file's names, and the model. Raises NeedsArchitecture where the caller says nothing of it."""
+    _check(options)
+    if options.plan is not None:
+        return _planned(read_plan(options.plan), container)
+    if options.architecture is not None:
+        return build(read_architecture(options.architecture), container)
+    raise needs_architecture(container)
+
+
+def _check(options: FuseOptions) -> None:
+    if options.architecture is not None and options.plan is not None:
+        raise InvalidOption(
+            "architecture and plan are both given: one of them says which layer feeds which norm.",
+            remedy="Leave one out.",
+            option="plan",
+        )
+    if options.plan is not None and options.strict:
+        raise InvalidOption(
+            "strict is true, and all that a plan says is assumed: nothing would be fused.",
+            remedy="Leave strict out.",
+            option="strict",
+        )
+    if options.probe_shape is not None:
+        raise InvalidOption(
+            f"probe_shape is {options.probe_shape[:100]!r}, and the file holds weights alone.",
+            remedy="Leave it out: it is for ONNX and .pt2 files.",
+            option="probe_shape",
+        )
+
+
+def _planned(plan: CallerPlan, container: Container) -> tuple[str, Blueprint]:
+    """The plan's paths may be written with the prefix of the file's names or without."""
+    for prefix in dict.fromkeys(("", *prefixes(container.tensors))):
+        found = planned(plan, without(prefix, container.tensors))
+        if isinstance(found, Blueprint):
+            return prefix, found
+    path = plan.pairs[0].layer
+    names = ", ".join(list(container.tensors)[:4])
+    raise invalid_plan(path, f"is no module that the names of the file speak of, nor is any other path ({names}, ...)")
+
+
+def needs_architecture(container: Container) -> NeedsArchitecture:
+    """The problem of a file of weights of which nobody says what they belong to, with what they may belong to."""
+    matches = best_matches(container)
+    where = f"{len(container.tensors):,} tensors" + (f" under {container.key!r}" if container.key else "")
+    likely = f"Best match: architecture={matches[0].architecture} ({matches[0].why}). " if matches else ""
+    return NeedsArchitecture(
+        f"the file holds a state dict ({where}): names and weights, but neither the layers' eps nor the data flow",
+        remedy=f"{likely}Say what it is with architecture=NAME, or which layer feeds which norm with plan=, "
+        "or upload the whole model: torch.save({'model': model}, 'model.pt')",
+        matches=[{"architecture": one.architecture, "score": round(one.score, 4), "why": one.why} for one in matches],
+    )

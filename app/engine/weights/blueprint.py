@@ -1,0 +1,83 @@
+"""What a state dict belongs to: the model as an inert tree that holds the file's own tensors, and who builds such."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from app.engine.fuse.units import Units
+from app.engine.ir.module import Module
+from app.engine.weights.container import Tensors
+from app.engine.weights.wanted import Architecture
+
+_SHOWN = 6
+
+
+@dataclass(frozen=True, slots=True)
+class Blueprint:
+    """A model around the tensors of a file.
+
+    `module` is its tree: every tensor of the file whose name is a path stands in it, by the file's name without the
+    prefix, as the file's own node. What is edited there is what the written file has. `loose` tensors stand in no tree
+    and are kept. `units` are what is traced, fused and proved, and the norms that are not, with the reasons.
+    """
+
+    module: Module
+    units: Units
+    loose: Tensors
+    family: str | None
+    read_as: str  # `RepVGG`, `torchvision resnet18`, `caller's plan`
+    variant: str | None = None
+    classes: int | None = None
+    input_size: tuple[int, ...] | None = None
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Mismatch:
+    """How the names of a file differ from those of an architecture; shapes as `name: is, should be`."""
+
+    missing: Sequence[str] = ()
+    unexpected: Sequence[str] = ()
+    shapes: Sequence[str] = ()
+    reason: str = ""  # where it is no matter of single names
+
+    @property
+    def count(self) -> int:
+        return len(self.missing) + len(self.unexpected) + len(self.shapes) + bool(self.reason)
+
+    def sentence(self) -> str:
+        parts = [self.reason] if self.reason else []
+        for what, names in (
+            ("missing", self.missing),
+            ("unexpected", self.unexpected),
+            ("of other shapes", self.shapes),
+        ):
+            if names:
+                shown = ", ".join(names[:_SHOWN]) + (", ..." if len(names) > _SHOWN else "")
+                parts.append(f"{len(names):,} tensors are {what}: {shown}")
+        return "; ".join(parts)
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """An architecture that a file may belong to: how much of it fits, from 0 to 1, and in which words to ask for it."""
+
+    architecture: str
+    score: float
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Provider:
+    """Somebody who knows architectures.
+
+    `build(wanted, tensors)` gets the tensors by their names without a prefix that may have been put before them, and
+    is called again with another prefix where it answers with a Mismatch. It raises AppError for arguments that are
+    wrong.
+    `matches(tensors)` proposes architectures, the best first, and must be quick.
+    """
+
+    name: str
+    knows: Callable[[str], bool]
+    build: Callable[[Architecture, Tensors], Blueprint | Mismatch]
+    matches: Callable[[Tensors], Sequence[Match]]
+    listed: Callable[[], Sequence[str]] = lambda: ()  # some names, for an error

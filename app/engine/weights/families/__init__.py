@@ -1,0 +1,34 @@
+"""Published block families by the names of their state dicts: which class each block is, with which geometry."""
+
+from collections.abc import Sequence
+from typing import Final
+
+from app.engine.weights.blueprint import Blueprint, Match, Mismatch, Provider
+from app.engine.weights.container import Tensors
+from app.engine.weights.families import acnet, dbb, mobileone, repvgg
+from app.engine.weights.families.form import FamilyForm, build_family, share_of
+from app.engine.weights.wanted import Architecture
+
+_FORMS: Final[dict[str, FamilyForm]] = {form.name: form for form in (repvgg.FORM, mobileone.FORM, dbb.FORM, acnet.FORM)}
+
+
+def _build(wanted: Architecture, tensors: Tensors) -> Blueprint | Mismatch:
+    return build_family(_FORMS[wanted.name.lower()], wanted, tensors)
+
+
+def _matches(tensors: Tensors) -> Sequence[Match]:
+    shares = {form: share_of(form, tensors) for form in _FORMS.values()}
+    return [
+        Match(form.name, share, f"{share:.0%} of the tensors have the names of {form.title} blocks")
+        for form, share in shares.items()
+        if share > 0
+    ]
+
+
+FAMILIES_PROVIDER: Final = Provider(
+    "families",
+    knows=lambda name: name.lower() in _FORMS,
+    build=_build,
+    matches=_matches,
+    listed=lambda: tuple(_FORMS),
+)

@@ -1,0 +1,138 @@
+"""What a family says of its state dicts, and the model that is built of one: blocks are known by the names in them."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from math import isfinite
+from typing import Any
+
+from app.engine.forward.structure import maps
+from app.engine.forward.vocabulary import UnknownFlow
+from app.engine.fuse.units import Unit, blocks, unit_of
+from app.engine.ir.module import Module
+from app.engine.weights.blueprint import Blueprint, Mismatch
+from app.engine.weights.container import Tensors
+from app.engine.weights.tree import names_of, tree_of
+from app.engine.weights.wanted import Architecture
+from app.errors import InvalidOption, UnsupportedContent
+
+_NORM = ("weight", "bias", "running_mean", "running_var")
+_COUNTER = "num_batches_tracked"  # torch before 0.4.1 had none
+_ARGUMENTS = ("eps",)
+_SHAPES = maps()
+_EPS = 1e-5  # torch.nn's default, which these families do not change
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """What a block's builder has to know beside the names: eps, and how many channels the block before puts out."""
+
+    eps: float
+    incoming: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """The layers of one block by their paths: batch norms, layers without a bias, and layers with one."""
+
+    norms: Sequence[str]
+    plain: Sequence[str]
+    biased: Sequence[str] = ()
+
+    def expected(self) -> set[str]:
+        norms = {f"{path}.{name}" for path in self.norms for name in _NORM}
+        weights = {f"{path}.weight" for path in (*self.plain, *self.biased)}
+        return norms | weights | {f"{path}.bias" for path in self.biased}
+
+    def allowed(self) -> set[str]:
+        return self.expected() | {f"{path}.{_COUNTER}" for path in self.norms}
+
+
+@dataclass(frozen=True, slots=True)
+class FamilyForm:
+    """How one knows a block of the family, what is in it, and how it becomes one that can be read.
+
+    `parts` may ask for layers that are not there: they are reported as missing. `dress(block, setting)` gives all
+    modules of a block their classes and geometry, and returns how many channels it puts out.
+    """
+
+    name: str  # as in `architecture=repvgg`
+    title: str
+    is_block: Callable[[Module], bool]
+    deployed: str  # the child that a block has which was fused already
+    parts: Callable[[Module], Parts]
+    dress: Callable[[Module, Setting], int]
+
+
+def build_family(form: FamilyForm, wanted: Architecture, tensors: Tensors) -> Blueprint | Mismatch:
+    """The tree with every block of the family dressed, each a unit of its own."""
+    eps = _eps(form, wanted.arguments)
+    root, loose = tree_of(tensors)
+    found = [module for module in root.walk() if form.is_block(module)]
+    fused = sum(1 for module in root.walk() if module.child(form.deployed) is not None)
+    if not found and not fused:
+        return Mismatch(reason=f"none of its {len(tensors):,} tensors is in a block of {form.title}")
+    mismatch = _compared(form, found)
+    if mismatch.count:
+        return mismatch
+    units = blocks(root, tuple(_units(form, found, eps)), f"it is in no block of {form.title}")
+    notes = (f"{fused} blocks are in their deploy form already",) if fused else ()
+    return Blueprint(root, units, loose, family=form.title, read_as=form.title, classes=_classes(root), notes=notes)
+
+
+def share_of(form: FamilyForm, tensors: Tensors) -> float:
+    """Which part of all tensors is in blocks of the family, whole ones."""
+    root, _ = tree_of(tensors)
+    found = [module for module in root.walk() if form.is_block(module)]
+    whole = [block for block in found if not _compared(form, [block]).count]
+    return sum(1 for block in whole for _ in names_of(block)) / len(tensors)
+
+
+def _eps(form: FamilyForm, arguments: Mapping[str, Any]) -> float:
+    unknown = next((name for name in arguments if name not in _ARGUMENTS), None)
+    if unknown is not None:
+        raise InvalidOption(
+            f"architecture={form.name} has no argument {unknown!r}.",
+            remedy=f"Its arguments are {', '.join(_ARGUMENTS)}; geometry is read from the shapes.",
+            option="architecture",
+        )
+    eps = arguments.get("eps", _EPS)
+    if type(eps) not in (int, float) or not isfinite(eps) or not 0 <= eps <= 1:
+        raise InvalidOption(
+            f"architecture={form.name}: eps is {str(eps)[:100]!r}, and must be a number from 0 to 1.",
+            remedy=f"Leave it out for {_EPS:g}.",
+            option="architecture",
+        )
+    return float(eps)
+
+
+def _compared(form: FamilyForm, found: Sequence[Module]) -> Mismatch:
+    """What the blocks lack, and what they hold that no block of the family has."""
+    missing, unexpected = [], []
+    for block in found:
+        there = {name.removeprefix(f"{block.path}.") for name, _ in names_of(block)}
+        parts = form.parts(block)
+        missing += [block.at(name) for name in sorted(parts.expected() - there)]
+        unexpected += [block.at(name) for name in sorted(there - parts.allowed())]
+    return Mismatch(missing, unexpected)
+
+
+def _units(form: FamilyForm, found: Sequence[Module], eps: float) -> Iterator[Unit]:
+    incoming: int | None = None
+    for block in found:
+        incoming = form.dress(block, Setting(eps, incoming))
+        try:
+            shapes = _SHAPES(block)
+            assert shapes is not None
+            yield unit_of(block, shapes, assumed=False)
+        except UnknownFlow as unknown:
+            raise UnsupportedContent(
+                f"{unknown.path or block.path} can't be read as a part of {form.title}: {unknown.reason}",
+                remedy="Check that the file belongs to this architecture, or upload the whole model.",
+            ) from None
+
+
+def _classes(root: Module) -> int | None:
+    """The rows of the last Linear outside of all blocks: what a classifier puts out."""
+    last = [module for module in root.walk() if module.class_path == "torch.nn.modules.linear.Linear"]
+    weight = last[-1].tensor("weight") if last else None
+    return weight.shape[0] if weight is not None else None

@@ -1,0 +1,29 @@
+"""What was read of a file of weights."""
+
+from dataclasses import dataclass
+
+from app.engine.fuse.census import Census, count
+from app.engine.ir.checkpoint import total_bytes
+from app.engine.weights.blueprint import Blueprint
+from app.engine.weights.container import Container
+
+
+@dataclass(frozen=True, slots=True)
+class WeightsJob:
+    """The file, the model around its tensors, and what that counted before anything changed."""
+
+    container: Container
+    prefix: str
+    blueprint: Blueprint
+    architecture: str | None  # as the caller wrote it
+    census: Census
+    model_bytes: int
+
+    def restored(self, name: str) -> str:
+        """A name of the blueprint as the file has it: one that had no prefix gets none."""
+        return self.prefix + name if self.prefix + name in self.container.tensors else name
+
+
+def job_of(container: Container, prefix: str, blueprint: Blueprint, architecture: str | None) -> WeightsJob:
+    size = total_bytes(list(container.tensors.values()))
+    return WeightsJob(container, prefix, blueprint, architecture, count(blueprint.module), size)

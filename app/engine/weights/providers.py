@@ -1,0 +1,69 @@
+"""Who knows architectures: our own families, then the packages that are installed."""
+
+from collections.abc import Iterator
+from heapq import nlargest
+
+from app.engine.weights.blueprint import Blueprint, Match, Mismatch, Provider
+from app.engine.weights.container import Container, Tensors
+from app.engine.weights.families import FAMILIES_PROVIDER
+from app.engine.weights.naming import prefixes
+from app.engine.weights.wanted import Architecture
+from app.errors import ArchitectureMismatch, UnknownArchitecture
+
+_MOST_MATCHES = 5
+
+
+def providers() -> tuple[Provider, ...]:
+    """All of them, in the order in which they are asked."""
+    return (FAMILIES_PROVIDER,)
+
+
+def build(wanted: Architecture, container: Container) -> tuple[str, Blueprint]:
+    """The architecture around the tensors of a file, and the prefix of their names. Raises UnknownArchitecture.
+
+    Raises ArchitectureMismatch with the names that differ the least.
+    """
+    provider = next((one for one in providers() if one.knows(wanted.name)), None)
+    if provider is None:
+        names = [name for one in providers() for name in one.listed()]
+        raise UnknownArchitecture(
+            f"architecture is {wanted.name!r}, and nobody here knows how it is built",
+            remedy=f"Write one of {', '.join(names)}, or give a plan= of which layer feeds which norm.",
+            known=names,
+        )
+    closest: Mismatch | None = None
+    for prefix in prefixes(container.tensors):
+        found = provider.build(wanted, without(prefix, container.tensors))
+        if isinstance(found, Blueprint):
+            return prefix, found
+        if closest is None or found.count < closest.count:
+            closest = found
+    assert closest is not None
+    raise ArchitectureMismatch(
+        f"the file does not hold the weights of {wanted.text}: {closest.sentence()}",
+        remedy="Check name and arguments; leave architecture out to be told which ones fit best.",
+        missing=list(closest.missing[:20]),
+        unexpected=list(closest.unexpected[:20]),
+        shapes=list(closest.shapes[:20]),
+    )
+
+
+def without(prefix: str, tensors: Tensors) -> Tensors:
+    """The tensors by their names without the prefix. One without it keeps its name whole."""
+    return {name.removeprefix(prefix): node for name, node in tensors.items()} if prefix else tensors
+
+
+def best_matches(container: Container) -> tuple[Match, ...]:
+    """The architectures that fit a file best, the best first."""
+    found: dict[str, Match] = {}
+    for match in _matches(container):
+        if match.architecture not in found or match.score > found[match.architecture].score:
+            found[match.architecture] = match
+    return tuple(nlargest(_MOST_MATCHES, found.values(), key=lambda match: match.score))
+
+
+def _matches(container: Container) -> Iterator[Match]:
+    for prefix in prefixes(container.tensors):
+        tensors = without(prefix, container.tensors)
+        for provider in providers():
+            yield from provider.matches(tensors)

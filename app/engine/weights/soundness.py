@@ -1,0 +1,41 @@
+"""Numbers that no fold can use, named by the tensor that holds them."""
+
+import torch
+
+from app.engine.fuse.units import Units
+from app.engine.ir import graph as ir
+from app.engine.ir.graph import Const
+from app.errors import UnsupportedContent
+
+
+def check_numbers(units: Units) -> None:
+    """Raises UnsupportedContent for a weight that is not finite, or a variance of which there is no root."""
+    for unit in units.units:
+        for node in unit.trace.graph.nodes:
+            operation = node.operation
+            variance = operation.var if isinstance(operation, ir.BatchNorm) else None
+            for const in node.consts():
+                if const is not variance:
+                    _check_finite(const)
+            if variance is not None and isinstance(operation, ir.BatchNorm):
+                _check_variance(variance, operation.eps)
+
+
+def _check_finite(const: Const) -> None:
+    for path, source in zip(const.paths, const.sources, strict=False):
+        numbers = source.read()
+        if numbers.is_floating_point() and not bool(torch.isfinite(numbers).all()):
+            raise _unusable(path, "holds numbers that are not finite")
+
+
+def _check_variance(const: Const, eps: float) -> None:
+    for path, source in zip(const.paths, const.sources, strict=False):
+        numbers = source.read().to(torch.float64)
+        if not bool((numbers + eps > 0).all()):
+            raise _unusable(path, f"holds variances that are not above -{eps:g}: there is no root of them")
+
+
+def _unusable(path: str, what: str) -> UnsupportedContent:
+    return UnsupportedContent(
+        f"{path} {what}", remedy="Upload a checkpoint whose training did not diverge.", tensor=path
+    )
