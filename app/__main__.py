@@ -93,8 +93,13 @@ def fuse(
     from app.commands.local import fuse_file
 
     options = {
-        "max_error": max_error, "dtype": dtype, "strict": strict, "probe_shape": probe_shape,
-        "architecture": architecture, "plan": plan, "output": output_kind,
+        "max_error": max_error,
+        "dtype": dtype,
+        "strict": strict,
+        "probe_shape": probe_shape,
+        "architecture": architecture,
+        "plan": plan,
+        "output": output_kind,
     }
     raise typer.Exit(fuse_file(source, output, report, options, settings))
 

@@ -34,6 +34,12 @@ def _check(options: FuseOptions) -> None:
             remedy="Leave strict out.",
             option="strict",
         )
+    if options.output != "keep":
+        raise InvalidOption(
+            f"output is {options.output!r}, and only the weights of this architecture can be given back.",
+            remedy="Leave output out: the file comes back as it is, fused.",
+            option="output",
+        )
     if options.probe_shape is not None:
         raise InvalidOption(
             f"probe_shape is {options.probe_shape[:100]!r}, and the file holds weights alone.",
