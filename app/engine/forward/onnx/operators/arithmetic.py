@@ -57,7 +57,8 @@ def _unchanged(call: Call, number: float, *indices: int) -> Known | None:
         sizes = call.dims(1 - index)
         aligned = zip(reversed(const.shape), reversed(sizes), strict=False)
         fits = len(const.shape) <= len(sizes) and all(one in (1, size) for one, size in aligned)
-        if fits and bool((const.value(None) == number).all()):
+        # In float64: what is rounded to the number in float32 alone is not that number.
+        if fits and bool((const.value(torch.float64) == number).all()):
             return other
     return None
 
