@@ -3,12 +3,13 @@
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 
-from app.engine.forward import acnet, dbb, mobileone, repvgg, torch_nn, yolov7
+from app.engine.forward import acnet, dbb, mobileone, repvgg, torch_nn, yolov5, yolov7
 from app.engine.forward.family import Family
 from app.engine.ir.module import Module
 
 FAMILIES: tuple[Family, ...] = (
     *torch_nn.FAMILIES,
+    *yolov5.FAMILIES,
     *yolov7.FAMILIES,
     *repvgg.FAMILIES,
     *mobileone.FAMILIES,

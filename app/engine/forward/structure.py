@@ -5,6 +5,7 @@ from math import prod
 
 from app.engine.forward.family import Shapes
 from app.engine.ir.module import Module
+from app.engine.ir.node import Global
 
 _BATCH = 2
 _WIDEST = 1 << 18  # channels or features of one input
@@ -13,6 +14,7 @@ _MAPS: dict[int, tuple[int, ...]] = {0: (), 1: (67,), 2: (37, 33), 3: (11, 9, 7)
 _LARGEST = 1 << 14  # positions; a kernel that needs a larger map is not tried
 _CONVOLUTIONS = tuple(f"torch.nn.modules.conv.Conv{dims}d" for dims in (1, 2, 3))
 _DIMENSIONS = {"1d": 1, "2d": 2, "3d": 3}
+_SEQUENTIAL = Global("torch.nn.modules.container", "Sequential")
 
 
 def has_children(module: Module, *names: str) -> bool:
@@ -39,6 +41,15 @@ def put(module: Module, path: str, node: object) -> None:
     parent = below(module, above) if above else module
     assert parent is not None
     parent.table("_modules")[name] = node
+
+
+def become_sequential(module: Module, **children: object) -> None:
+    """A torch.nn.Sequential of these children, with the block's other attributes: no loader's fuse() looks into one."""
+    table = module.table("_modules")
+    table.clear()
+    table.update(children)
+    module.state.pop("forward", None)
+    module.set_class(_SEQUENTIAL)
 
 
 def input_channels(module: Module) -> tuple[int, int] | None:

@@ -1,19 +1,20 @@
-"""YOLOv7's convolution blocks: Conv (and DWConv), RobustConv, GhostConv, and what is a convolution with a twist."""
+"""YOLOv7's convolution blocks: Conv (and DWConv), RobustConv, GhostConv, and what is a convolution with a twist.
+
+YOLOv5 and YOLOv9 have Conv, DWConv, GhostConv and Focus under the same paths, and they compute the same.
+"""
 
 from collections.abc import Mapping
 from typing import Any
 
 from app.engine.forward.family import DeployForm, Family, Slot
-from app.engine.forward.structure import has_children, maps, only_children
+from app.engine.forward.structure import become_sequential, has_children, maps, only_children
 from app.engine.forward.trace import Block, Ops
 from app.engine.forward.yolov7.plain import space_to_depth
 from app.engine.ir.graph import Value
 from app.engine.ir.module import Module
-from app.engine.ir.node import Global
 
 # The methods that `fuse()` of YOLOv7 and of YOLOv5 puts in the place of `forward`: act(conv(x)).
 _FUSED_FORWARDS = ("fuseforward", "forward_fuse")
-_SEQUENTIAL = Global("torch.nn.modules.container", "Sequential")
 
 
 def conv(block: Block, x: Value, ops: Ops) -> Any:
@@ -24,7 +25,7 @@ def conv(block: Block, x: Value, ops: Ops) -> Any:
     return block.act(y)
 
 
-def _conv_fits(module: Module) -> bool:
+def conv_fits(module: Module) -> bool:
     return has_children(module, "conv", "act") and only_children(module, "conv", "bn", "act")
 
 
@@ -33,12 +34,20 @@ def _conv_slots(module: Module) -> tuple[Slot, ...]:
 
 
 def _write_conv(module: Module, convolutions: Mapping[str, Any]) -> None:
-    """The block as a torch.nn.Sequential with the same child names: no loader's fuse() looks into one."""
-    children = module.table("_modules")
-    activation = children["act"]
-    children.clear()
-    children.update(conv=convolutions["conv"], act=activation)
-    module.set_class(_SEQUENTIAL)
+    become_sequential(module, conv=convolutions["conv"], act=module.table("_modules")["act"])
+
+
+def conv_family(read_as: str, *class_paths: str) -> Family:
+    """act(bn(conv(x))) under these class paths; its loaders fuse whatever has a `bn` once more."""
+    return Family(
+        read_as,
+        class_paths,
+        conv,
+        conv_fits,
+        overrides=_FUSED_FORWARDS,
+        deploy=DeployForm(_conv_slots, _write_conv),
+        example_shapes=maps(),
+    )
 
 
 def robust_conv(block: Block, x: Value, ops: Ops) -> Value:
@@ -94,16 +103,16 @@ def mixed_conv(block: Block, x: Value, ops: Ops) -> Value:
     return ops.add(x, block.act(block.bn(ops.concat([branch(x) for branch in block.m]))))
 
 
+def _is_residual(module: Module) -> bool:
+    """Later versions of the class, with SiLU, have no shortcut."""
+    activation = module.child("act")
+    leaky = activation is not None and activation.class_path.endswith(".LeakyReLU")
+    return leaky and has_children(module, "m", "bn")
+
+
 FAMILIES = (
-    Family(
-        "YOLOv7 Conv",
-        ("models.common.Conv",),
-        conv,
-        _conv_fits,
-        overrides=_FUSED_FORWARDS,
-        deploy=DeployForm(_conv_slots, _write_conv),
-        example_shapes=maps(),
-    ),
+    conv_family("YOLOv7 Conv", "models.common.Conv"),
+    conv_family("YOLOv5 DWConv", "models.common.DWConv"),
     _robust("RobustConv", robust_conv, "conv_dw", "conv1x1"),
     _robust("RobustConv2", robust_conv2, "conv_strided", "conv_deconv"),
     Family(
@@ -131,7 +140,7 @@ FAMILIES = (
         "YOLOv7 MixConv2d",
         ("models.experimental.MixConv2d",),
         mixed_conv,
-        lambda module: has_children(module, "m", "bn", "act"),
+        _is_residual,
         example_shapes=maps(),
     ),
 )

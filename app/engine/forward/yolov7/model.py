@@ -1,6 +1,6 @@
 """YOLOv7's whole model: a list of layers, each of which names the earlier layers that it reads."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from app.engine.forward.family import Family, PrunedLayer, Shapes
@@ -32,25 +32,33 @@ def ensemble(block: Block, image: Any, ops: Ops) -> Any:
     return ops.concat([member(image)[0] for member in block], 1), None
 
 
-def _layers(module: Module) -> list[Module]:
+def layers_of(module: Module) -> list[Module]:
     layers = module.child("model")
     return [layer for _, layer in layers.children()] if layers is not None else []
 
 
-def _fits(module: Module) -> bool:
-    layers = _layers(module)
+def is_layer_list(module: Module) -> bool:
+    layers = layers_of(module)
     return bool(layers) and has_children(module, "model") and all(layer.has("f") and layer.has("i") for layer in layers)
 
 
-def facts(module: Module) -> Mapping[str, Any]:
-    known: dict[str, Any] = {"family": "YOLOv7", "channels": _channels(module)}
-    classes = _layers(module)[-1].attribute("nc", module.attribute("nc", None))
-    if isinstance(classes, int):
-        known["classes"] = classes
-    stride = _stride(module)
-    if stride is not None:
-        known["stride"] = stride
-    return known
+def facts_as(family: str) -> Callable[[Module], Mapping[str, Any]]:
+    """What is known of a model of that family: classes, stride, image channels."""
+
+    def facts(module: Module) -> Mapping[str, Any]:
+        known: dict[str, Any] = {"family": family, "channels": _channels(module)}
+        classes = layers_of(module)[-1].attribute("nc", module.attribute("nc", None))
+        if isinstance(classes, int):
+            known["classes"] = classes
+        stride = _stride(module)
+        if stride is not None:
+            known["stride"] = stride
+        return known
+
+    return facts
+
+
+facts = facts_as("YOLOv7")
 
 
 def _channels(module: Module) -> int:
@@ -60,14 +68,14 @@ def _channels(module: Module) -> int:
 
 
 def _stride(module: Module) -> int | None:
-    for holder in (_layers(module)[-1], module):
+    for holder in (layers_of(module)[-1], module):
         stored = tensor_of(holder.attribute("stride", None))
         if stored is not None and stored.numel:
             return int(stored.read().max())
     return None
 
 
-def _shapes(module: Module) -> Shapes:
+def image_shapes(module: Module) -> Shapes:
     """Not square, and whole strides: the smallest map is 2 by 3."""
     stride = _stride(module) or 32
     return ((2, _channels(module), 2 * stride, 3 * stride),)
@@ -78,7 +86,7 @@ def _ensemble_facts(module: Module) -> Mapping[str, Any]:
 
 
 def _ensemble_shapes(module: Module) -> Shapes:
-    return _shapes(next(member for _, member in module.children()))
+    return image_shapes(next(member for _, member in module.children()))
 
 
 def _ensemble_prune(module: Module) -> Sequence[PrunedLayer]:
@@ -87,7 +95,9 @@ def _ensemble_prune(module: Module) -> Sequence[PrunedLayer]:
 
 def _ensemble_fits(module: Module) -> bool:
     members = [member for _, member in module.children()]
-    return bool(members) and all(member.class_path == "models.yolo.Model" and _fits(member) for member in members)
+    return bool(members) and all(
+        member.class_path == "models.yolo.Model" and is_layer_list(member) for member in members
+    )
 
 
 FAMILIES = (
@@ -95,9 +105,9 @@ FAMILIES = (
         "YOLOv7 Model",
         ("models.yolo.Model",),
         model,
-        _fits,
+        is_layer_list,
         defaults={"traced": False},
-        example_shapes=_shapes,
+        example_shapes=image_shapes,
         facts=facts,
         prune=prune,
         runs_in="float32",
