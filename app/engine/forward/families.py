@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 
-from app.engine.forward import acnet, dbb, mobileone, repvgg, torch_nn, yolov5, yolov7
+from app.engine.forward import acnet, dbb, mobileone, repvgg, torch_nn, ultralytics, yolov5, yolov7
 from app.engine.forward.family import Family
 from app.engine.ir.module import Module
 
@@ -11,6 +11,7 @@ FAMILIES: tuple[Family, ...] = (
     *torch_nn.FAMILIES,
     *yolov5.FAMILIES,
     *yolov7.FAMILIES,
+    *ultralytics.FAMILIES,
     *repvgg.FAMILIES,
     *mobileone.FAMILIES,
     *acnet.FAMILIES,

@@ -1,7 +1,7 @@
 """YOLOv5's cross-stage-partial and ghost blocks, its mask prototypes and its classification head.
 
-Conv, DWConv, Focus, GhostConv, Bottleneck, SPP, SPPF and the transformer block are described with YOLOv7, which has them
-under the same paths.
+Conv, DWConv, Focus, GhostConv, Bottleneck, SPP, SPPF and the transformer block are described with YOLOv7, which has
+them under the same paths.
 """
 
 from collections.abc import Callable

@@ -13,6 +13,7 @@ from app.engine.ir.tensors import tensor_of
 
 _HEADS = tuple(f"models.yolo.{name}" for name in ("Detect", "IDetect", "IAuxDetect", "IKeypoint"))
 _CHANNELS = 3
+_USUAL_STRIDE = 32
 
 
 def model(block: Block, image: Any, ops: Ops) -> Any:
@@ -76,8 +77,9 @@ def _stride(module: Module) -> int | None:
 
 
 def image_shapes(module: Module) -> Shapes:
-    """Not square, and whole strides: the smallest map is 2 by 3."""
-    stride = _stride(module) or 32
+    """Not square, and whole strides: the smallest map is 2 by 3. A classifier may state a stride of 1."""
+    stride = _stride(module) or _USUAL_STRIDE
+    stride = stride if stride > 1 else _USUAL_STRIDE
     return ((2, _channels(module), 2 * stride, 3 * stride),)
 
 

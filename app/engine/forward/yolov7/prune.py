@@ -28,7 +28,7 @@ def prune(model: Module) -> Sequence[PrunedLayer]:
     if head.class_path == _DETECT:
         _name_detect(model, head)
     for layer in _layers(model):
-        _count_parameters(layer)
+        count_parameters(layer)
     return removed
 
 
@@ -48,12 +48,10 @@ def _without_auxiliaries(model: Module, layers: list[Module]) -> list[PrunedLaye
     sources[last] = sources[last][: len(main)]
     gone = ancestors(auxiliary, sources) - ancestors([last], sources)
     reason = "only the auxiliary heads read it, and inference doesn't read those"
-    removed = [PrunedLayer(layers[index].path, reason, _nbytes(layers[index])) for index in sorted(gone)]
+    removed = [PrunedLayer(layers[index].path, reason, nbytes(layers[index])) for index in sorted(gone)]
     convolutions = head.child("m2")
     assert convolutions is not None
-    removed.append(
-        PrunedLayer(convolutions.path, "auxiliary heads: inference doesn't read them", _nbytes(convolutions))
-    )
+    removed.append(PrunedLayer(convolutions.path, "auxiliary heads: inference doesn't read them", nbytes(convolutions)))
     become_detect(head)
     head.state["f"] = main
     _renumber(model, layers, gone)
@@ -118,7 +116,7 @@ def _name_detect(model: Module, head: Module) -> None:
         entry[2] = DETECT_CLASS.name
 
 
-def _count_parameters(layer: Module) -> None:
+def count_parameters(layer: Module) -> None:
     """`np`, the number of the layer's parameters, where the authors' parser has put it."""
     if isinstance(layer.attribute("np", None), int):
         nodes = [node for module in layer.walk() for node in module.table("_parameters").values()]
@@ -126,5 +124,5 @@ def _count_parameters(layer: Module) -> None:
         layer.state["np"] = sum(tensor.numel for tensor in tensors.values() if tensor is not None)
 
 
-def _nbytes(layer: Module) -> int:
+def nbytes(layer: Module) -> int:
     return sum(tensor.nbytes for module in layer.walk() for _, tensor in module.tensors())

@@ -1,0 +1,124 @@
+"""Checkpoints of YOLO code bases, from end to end, held to what the original classes computed."""
+
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+import torch
+
+from app.engine import fuse_checkpoint
+from app.engine.formats import read_file
+from app.engine.forward.families import family_of
+from app.engine.forward.trace import trace
+from app.engine.interpret.numeric import run
+from app.engine.ir.checkpoint import find_model
+from app.engine.ir.module import Module
+from app.engine.verify.compare import relative_error
+from app.options import FuseOptions
+from app.report import Report
+from tests.engine.forward import kept
+from tests.engine.forward.inert import tensors_in
+
+CASES = [(family, name) for family in ("yolov5", "ultralytics") for name in kept.names(family)]
+# Norms that the authors' own fuse step leaves as well: a BottleneckCSP normalises a concatenation.
+NORMS_LEFT = {("yolov5", "yolov5"): 1, ("ultralytics", "blocks"): 1}
+# Which of its two heads a loader of YOLO26 reads is its own choice: both are kept.
+BOTH_HEADS = [("ultralytics", "yolo26")]
+BLOCKS_ONLY = [("ultralytics", "blocks")]
+
+
+class Fused(NamedTuple):
+    family: str
+    name: str
+    source: Path
+    target: Path
+    report: Report
+
+    @property
+    def facts(self) -> dict:
+        return kept.facts(self.family)[self.name]
+
+
+@pytest.fixture(scope="module", params=CASES, ids="/".join)
+def fused(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Fused:
+    family, name = request.param
+    folder = tmp_path_factory.mktemp(name)
+    source, target = kept.checkpoint(family, name, folder), folder / "fused.pt"
+    return Fused(family, name, source, target, fuse_checkpoint(source, target, FuseOptions(), filename=source.name))
+
+
+def _model(path: Path) -> Module:
+    return find_model(read_file(path).root).module
+
+
+def _outputs(path: Path, inputs: list[torch.Tensor], dtype: torch.dtype) -> list[torch.Tensor]:
+    graph = trace(_model(path), [tuple(x.shape) for x in inputs], family_of).graph
+    return list(tensors_in(run(graph, inputs, dtype)))
+
+
+def test_the_numeric_reading_gives_what_the_original_classes_gave(fused: Fused) -> None:
+    inputs, expected = kept.oracle(fused.family, fused.name)
+
+    found = _outputs(fused.source, inputs, torch.float32)[: len(expected)]
+
+    exact = _outputs(fused.source, inputs, torch.float64)[: len(expected)]
+    assert [part.shape for part in found] == [part.shape for part in expected]
+    noise = relative_error(expected, exact)
+    assert noise < 1e-4
+    assert relative_error(found, expected) <= 4 * noise
+
+
+def test_the_written_file_gives_the_original_outputs_but_for_rounding(fused: Fused) -> None:
+    inputs, expected = kept.oracle(fused.family, fused.name)
+
+    found = _outputs(fused.target, inputs, torch.float64)[: len(expected)]
+
+    assert [part.shape for part in found] == [part.shape for part in expected]
+    assert relative_error(found, expected) <= 8 * fused.report.equivalence.stored.noise
+
+
+def test_no_more_is_left_than_after_the_authors_own_fuse_step(fused: Fused) -> None:
+    summary, facts = fused.report.summary, fused.facts
+
+    assert summary.parameters_before == facts["parameters"]
+    assert summary.batch_norms_after == NORMS_LEFT.get((fused.family, fused.name), 0)
+    assert summary.batch_norms_after <= facts["own_fuse_batch_norms"]
+    if (fused.family, fused.name) not in BOTH_HEADS:
+        assert summary.parameters_after <= facts["own_fuse_parameters"]
+        assert summary.convolutions_after <= facts["convolutions"]
+
+
+def test_equivalence_is_proved_over_the_whole_model(fused: Fused) -> None:
+    proof = fused.report.equivalence
+
+    assert proof.passed
+    assert proof.scope == "model"
+    assert proof.identity.relative < 1e-11
+
+
+def test_a_second_pass_changes_nothing(fused: Fused, tmp_path: Path) -> None:
+    second = fuse_checkpoint(fused.target, tmp_path / "again.pt", FuseOptions(), filename="fused.pt")
+
+    assert second.summary.layers_replaced == 0
+    assert second.output.sha256 == fused.report.output.sha256
+
+
+def test_no_class_that_a_loader_folds_once_more_is_left(fused: Fused) -> None:
+    left = [module for module in _model(fused.target).walk() if module.class_path.startswith(("models.", "ultra"))]
+
+    assert not any(module.has("bn") and module.has("conv") for module in left)
+    assert not any(module.class_path.endswith((".RepConv", ".RepVGGDW", ".Conv2", ".DWConv")) for module in left)
+
+
+def test_whole_models_are_known_by_their_facts(fused: Fused) -> None:
+    module = _model(fused.source)
+    family = family_of(module)
+    if (fused.family, fused.name) in BLOCKS_ONLY:
+        assert family.facts is None
+        return
+
+    known = family.facts(module)
+
+    assert known["family"] == {"yolov5": "YOLOv5", "ultralytics": "Ultralytics YOLO"}[fused.family]
+    assert known["channels"] == 3
+    assert family.runs_in == "float32"
