@@ -68,8 +68,8 @@ def outputs(module: Module, inputs: Sequence[Tensor], dtype: torch.dtype = torch
 def tensors_in(nest: object) -> Iterator[Tensor]:
     if isinstance(nest, Tensor):
         yield nest
-    elif isinstance(nest, (list, tuple)):
-        for part in nest:
+    elif isinstance(nest, (list, tuple, dict)):
+        for part in nest.values() if isinstance(nest, dict) else nest:
             yield from tensors_in(part)
 
 

@@ -5,7 +5,6 @@ from pathlib import Path
 import pytest
 import torch
 
-from app.engine.forward.families import family_of
 from app.engine.forward.structure import below as at
 from app.engine.ir.module import Module, is_inside, ordered_dict
 from app.engine.pipeline import fuse_checkpoint
@@ -34,7 +33,7 @@ def _fused(path: Path, tmp_path: Path, **options: object) -> tuple[Path, Report]
 def test_the_numeric_reading_gives_what_the_authors_code_gave(case: Published) -> None:
     x, expected = case.oracle
 
-    (found,) = outputs(case.model(), [x], torch.float64)
+    found, *_ = outputs(case.model(), [x], torch.float64)
 
     limit = 64 * _EPS * float(expected.abs().max())
     torch.testing.assert_close(found, expected.double(), rtol=0, atol=limit)
@@ -73,7 +72,9 @@ def test_the_deployed_classes_give_the_same_outputs(case: Published, tmp_path: P
     loaded = torch.load(target, weights_only=False).eval()
 
     with torch.no_grad():
-        torch.testing.assert_close(loaded(x), expected, rtol=0, atol=256 * _EPS * float(expected.abs().max()))
+        found = loaded(x)
+        found = found["main"] if isinstance(found, dict) else found
+        torch.testing.assert_close(found, expected, rtol=0, atol=256 * _EPS * float(expected.abs().max()))
 
 
 @pytest.mark.parametrize("case", _CASES)
@@ -114,7 +115,8 @@ def test_a_copy_with_another_member_is_not_proven(case: Published, tmp_path: Pat
     # What a Sequential holds is assumed to be called as a whole; the block around it is not known.
     assert {part.read_as for part in report.replaced} <= {"torch.nn convolution"}
     assert all(part.assumed for part in report.replaced)
-    assert "data-flow-not-proven" in {refused.code for refused in report.refused}
+    left = report.summary.batch_norms_after > 0
+    assert left == ("data-flow-not-proven" in {refused.code for refused in report.refused})
 
 
 @pytest.mark.parametrize("case", _CASES)
@@ -138,7 +140,7 @@ def test_a_block_with_a_norm_that_keeps_no_statistics_is_refused_and_the_others_
 @pytest.mark.parametrize("case", _CASES)
 def test_a_block_with_a_hook_is_left_alone(case: Published, tmp_path: Path) -> None:
     def hook(model: Module) -> str:
-        block = next(part for part in model.walk() if family_of(part) is not None and family_of(part).deploy)
+        block = next(part for part in model.walk() if part.path and not part.class_path.startswith("torch."))
         block.state["_forward_hooks"] = ordered_dict({0: None})
         return block.path
 

@@ -8,6 +8,7 @@ from app.engine.forward.squeeze import gated, mean_of_first_square
 from app.engine.forward.structure import has_children, maps
 from app.engine.forward.trace import Block, Ops
 from app.engine.ir.graph import Value
+from app.engine.ir.module import Module
 
 
 def repvgg_block(block: Block, x: Value, ops: Ops) -> Any:
@@ -20,21 +21,36 @@ def se_block(block: Block, x: Value, ops: Ops) -> Value:
     return gated(block, x, ops.apply("avg_pool", mean_of_first_square, x), "down", "up", ops)
 
 
+def _fits(module: Module) -> bool:
+    return has_children(module, "nonlinearity", "se") and has_branches(module)
+
+
+_PATHS = tuple(f"{path}.RepVGGBlock" for path in ("repvgg", "models.repvgg", "model.repvgg", "blocks_repvgg"))
+_MEMBERS = ("nonlinearity", "se", "deploy", "groups", "in_channels")
+_OF_QA_REPVGG = ("use_scale", "drop_path")  # that code base's RepVGGBlock drops paths in training
+
 FAMILIES = (
     Family(
         "RepVGG RepVGGBlock",
-        ("repvgg.RepVGGBlock", "models.repvgg.RepVGGBlock", "model.repvgg.RepVGGBlock"),
+        _PATHS,
         repvgg_block,
-        lambda module: has_children(module, "nonlinearity", "se") and has_branches(module),
+        lambda module: _fits(module) and module.child("rbr_reparam") is None,
         deploy=DeployForm(branch_slots, write_reparam),
         example_shapes=maps(),
-        members=Members(
-            ("nonlinearity", "se", "deploy", "groups", "in_channels"), (*BRANCHES, "rbr_reparam", "id_tensor")
-        ),
+        members=Members(_MEMBERS, (*BRANCHES, "id_tensor", *_OF_QA_REPVGG)),
+    ),
+    # A norm behind the deployed convolution (the authors' insert_bn.py, before quantisation) is folded along the chain.
+    Family(
+        "RepVGG RepVGGBlock, deployed",
+        _PATHS,
+        repvgg_block,
+        lambda module: _fits(module) and module.child("rbr_reparam") is not None,
+        example_shapes=maps(),
+        members=Members(_MEMBERS, ("rbr_reparam", *_OF_QA_REPVGG)),
     ),
     Family(
         "RepVGG SEBlock",
-        ("se_block.SEBlock", "models.se_block.SEBlock", "model.se_block.SEBlock"),
+        ("se_block.SEBlock", "models.se_block.SEBlock", "model.se_block.SEBlock", "blocks_repvgg.SEBlock"),
         se_block,
         lambda module: has_children(module, "down", "up"),
         members=Members(("down", "up", "input_channels")),

@@ -13,6 +13,8 @@ _CLASSES: dict[str, tuple[type, ...]] = {**acnet.CLASSES, **dbb.CLASSES, **mobil
 def install(monkeypatch: pytest.MonkeyPatch) -> None:
     """The classes in their deployed form, written from the papers: no branch of the training form has a class here."""
     for path, classes in _CLASSES.items():
+        for end in (at for at, letter in enumerate(path) if letter == "."):
+            monkeypatch.setitem(sys.modules, path[:end], ModuleType(path[:end]))
         module = ModuleType(path)
         for cls in classes:
             setattr(module, cls.__name__, cls)
