@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 
-from app.engine.forward import acnet, dbb, mobileone, repvgg, torch_nn, ultralytics, yolov5, yolov7
+from app.engine.forward import acnet, dbb, mobileone, orepa, repvgg, torch_nn, ultralytics, yolov5, yolov7
 from app.engine.forward.family import Family
 from app.engine.ir.module import Module
 
@@ -16,6 +16,7 @@ FAMILIES: tuple[Family, ...] = (
     *mobileone.FAMILIES,
     *acnet.FAMILIES,
     *dbb.FAMILIES,
+    *orepa.FAMILIES,
 )
 
 _Key = Callable[[str], str]

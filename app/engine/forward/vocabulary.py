@@ -4,9 +4,9 @@ Descriptions of module classes and the operator tables of graph formats all spea
 operators come from running the function once on zeros.
 """
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from math import prod
 from operator import getitem
 from typing import Any
 
@@ -39,8 +39,37 @@ def expression(compute: Callable[..., Tensor], *parts: Const) -> Const:
     """A constant computed from others (`weight_gen`); its shape by computing it once from zeros."""
     sources = tuple(source for part in parts for source in part.sources)
     paths = tuple(path for part in parts for path in part.paths)
-    shape = compute(*(torch.zeros(part.shape) for part in parts)).shape
-    return Const(sources, paths, tuple(shape), compute)
+    try:
+        shape = compute(*(torch.zeros(part.shape) for part in parts)).shape
+    except (RuntimeError, ValueError, IndexError, ZeroDivisionError) as error:
+        owner = paths[0].rpartition(".")[0] if paths else ""
+        reason = f"its weights can't be computed from one another: {str(error).splitlines()[0][:120]}"
+        raise UnknownFlow(owner, "shapes-differ", reason) from error
+    # Made anew at each run, it takes at least the room of what it makes, however few numbers it is made of.
+    priced = max(prod(shape), sum(source.numel for source in sources))
+    return Const(sources, paths, tuple(shape), _joint(compute, parts), numbers=priced)
+
+
+def _joint(compute: Callable[..., Tensor], parts: Sequence[Const]) -> Callable[..., Tensor]:
+    """The function of all stored tensors, where parts are expressions themselves."""
+    if all(part.compute is None and len(part.sources) == 1 for part in parts):
+        return compute
+
+    def joint(*tensors: Tensor) -> Tensor:
+        values, start = [], 0
+        for part in parts:
+            own = tensors[start : start + len(part.sources)]
+            start += len(part.sources)
+            values.append(_part_value(part, own, tensors))
+        return compute(*values)
+
+    return joint
+
+
+def _part_value(part: Const, own: Sequence[Tensor], beside: Sequence[Tensor]) -> Tensor:
+    if part.literal is not None:
+        return part.literal.to(beside[0]) if part.literal.is_floating_point() else part.literal
+    return own[0] if part.compute is None else part.compute(*own)
 
 
 def literal(tensor: Tensor) -> Const:
@@ -239,7 +268,7 @@ class Vocabulary:
         shape: tuple[int, ...],
         dtype: torch.dtype = torch.float32,
     ) -> Value:
-        if math.prod(shape) > _MOST_ELEMENTS:
+        if prod(shape) > _MOST_ELEMENTS:
             raise self._misfit(f"it makes a tensor of shape {shape} of the probe, more than can be tried")
         output = Value(shape, None, dtype)
         node = Node(operation, inputs, output, self.owner, self.scope)

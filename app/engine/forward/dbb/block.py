@@ -16,6 +16,7 @@ from app.engine.ir.tensors import tensor_of
 _BRANCHES = ("dbb_origin", "dbb_1x1", "dbb_avg", "dbb_1x1_kxk")
 _CONVOLUTION = ("in_channels", "out_channels", "kernel_size", "stride", "padding", "dilation", "transposed", "groups")
 _PATHS = ("diversebranchblock", "dbb", "models.diversebranchblock", "dbbnet.diversebranchblock")
+_IN_OREPA = "basic"  # where the code of OREPA keeps the layers of its copy of the block
 
 
 def diverse_branch_block(block: Block, x: Value, ops: Ops) -> Any:
@@ -77,7 +78,7 @@ def _write(module: Module, convolutions: Mapping[str, Any]) -> None:
 FAMILIES = (
     Family(
         "DBB DiverseBranchBlock",
-        tuple(f"{path}.DiverseBranchBlock" for path in _PATHS),
+        (*(f"{path}.DiverseBranchBlock" for path in _PATHS), "blocks.DBB"),
         diverse_branch_block,
         _fits,
         deploy=DeployForm(_slots, _write),
@@ -86,7 +87,7 @@ FAMILIES = (
     ),
     Family(
         "DBB BNAndPadLayer",
-        tuple(f"{path}.BNAndPadLayer" for path in _PATHS),
+        tuple(f"{path}.BNAndPadLayer" for path in (*_PATHS, _IN_OREPA)),
         norm_and_pad,
         _pixels_fit,
         example_shapes=maps(),
@@ -94,7 +95,7 @@ FAMILIES = (
     ),
     Family(
         "DBB IdentityBasedConv1x1",
-        tuple(f"{path}.IdentityBasedConv1x1" for path in _PATHS),
+        tuple(f"{path}.IdentityBasedConv1x1" for path in (*_PATHS, _IN_OREPA)),
         identity_based_1x1,
         _identity_fits,
         example_shapes=maps(),

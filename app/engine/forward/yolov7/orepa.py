@@ -14,7 +14,7 @@ from app.engine.forward.vocabulary import UnknownFlow, expression
 from app.engine.ir.graph import Const, Value
 from app.engine.ir.module import Module
 
-_BRANCH_WEIGHTS = (
+BRANCH_WEIGHTS = (
     "weight_rbr_origin",
     "weight_rbr_avg_conv",
     "weight_rbr_avg_avg",
@@ -47,7 +47,7 @@ def _pair(value: Any) -> tuple[int, ...]:
 
 def generated_kernel(block: Block) -> Const:
     """The kernel of all five branches (out, in, k, k), as one expression over the stored tensors."""
-    parts = [getattr(block, name) for name in _BRANCH_WEIGHTS]
+    parts = [getattr(block, name) for name in BRANCH_WEIGHTS]
     if block.has("weight_rbr_1x1_kxk_idconv1"):
         return expression(_kernel_near_identity, block.weight_rbr_1x1_kxk_idconv1, block.id_tensor, *parts)
     return expression(_kernel, block.weight_rbr_1x1_kxk_conv1, *parts)
@@ -90,11 +90,11 @@ def conv_bn(block: Block, x: Value, ops: Ops) -> Any:
     return block.nonlinear(y)
 
 
-def _conv_bn_slots(module: Module) -> tuple[Slot, ...]:
+def conv_bn_slots(module: Module) -> tuple[Slot, ...]:
     return (Slot("conv", ("conv", "bn")),) if module.has("bn") else ()
 
 
-def _write_conv_bn(module: Module, convolutions: Mapping[str, Any]) -> None:
+def write_conv_bn(module: Module, convolutions: Mapping[str, Any]) -> None:
     """The class's own deployed form: its forward asks whether there is a bn, and no loader fuses it."""
     module.replace_child("conv", convolutions["conv"])
     module.drop("bn")
@@ -117,7 +117,7 @@ FAMILIES = (
         "YOLOv7 OREPA_3x3_RepConv",
         ("models.common.OREPA_3x3_RepConv",),
         orepa_conv,
-        lambda module: has_children(module, "bn", "nonlinear") and all(module.has(n) for n in _BRANCH_WEIGHTS),
+        lambda module: has_children(module, "bn", "nonlinear") and all(module.has(n) for n in BRANCH_WEIGHTS),
         example_shapes=maps(),
     ),
     Family(
@@ -125,7 +125,7 @@ FAMILIES = (
         ("models.common.ConvBN",),
         conv_bn,
         lambda module: has_children(module, "conv", "nonlinear") and only_children(module, "conv", "bn", "nonlinear"),
-        deploy=DeployForm(_conv_bn_slots, _write_conv_bn),
+        deploy=DeployForm(conv_bn_slots, write_conv_bn),
         example_shapes=maps(),
     ),
 )

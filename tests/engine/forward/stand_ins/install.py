@@ -5,9 +5,10 @@ from types import ModuleType
 
 import pytest
 
-from tests.engine.forward.stand_ins import acnet, dbb, mobileone, repvgg
+from tests.engine.forward.stand_ins import acnet, dbb, mobileone, orepa, repvgg
 
-_CLASSES: dict[str, tuple[type, ...]] = {**acnet.CLASSES, **dbb.CLASSES, **mobileone.CLASSES, **repvgg.CLASSES}
+_FAMILIES = (acnet, dbb, mobileone, orepa, repvgg)
+_CLASSES = {path: classes for family in _FAMILIES for path, classes in family.CLASSES.items()}
 
 
 def install(monkeypatch: pytest.MonkeyPatch) -> None:
