@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 
-from app.engine.forward import acnet, dbb, mobileone, orepa, repvgg, torch_nn, ultralytics, yolov5, yolov7
+from app.engine.forward import acnet, dbb, mobileone, orepa, repvgg, timm, torch_nn, ultralytics, yolov5, yolov7
 from app.engine.forward.family import Family
 from app.engine.ir.module import Module
 
@@ -17,6 +17,7 @@ FAMILIES: tuple[Family, ...] = (
     *acnet.FAMILIES,
     *dbb.FAMILIES,
     *orepa.FAMILIES,
+    *timm.FAMILIES,
 )
 
 _Key = Callable[[str], str]

@@ -92,3 +92,7 @@ class Family:
     members: Members | None = None
     assumed: bool = False  # this reading rests on the members, not on the class path
     leaf: bool = False  # a plain torch.nn layer: one operator, or an activation; may be fused along a chain of layers
+    # What stays of a leaf whose linear operator went into a neighbour (the activation of a norm); None: nothing.
+    leftover: Callable[[Module], Any] | None = None
+    # A leaf that does more than its convolution (pads by the input's size): fused, it keeps class and geometry.
+    keeps_class: bool = False

@@ -4,8 +4,8 @@ from collections.abc import Callable
 from math import prod
 
 from app.engine.forward.family import Shapes
-from app.engine.ir.module import Module
-from app.engine.ir.node import Global
+from app.engine.ir.module import Module, identity_node
+from app.engine.ir.node import Global, Object
 
 _BATCH = 2
 _WIDEST = 1 << 18  # channels or features of one input
@@ -13,6 +13,9 @@ _WIDEST = 1 << 18  # channels or features of one input
 _MAPS: dict[int, tuple[int, ...]] = {0: (), 1: (67,), 2: (37, 33), 3: (11, 9, 7)}
 _LARGEST = 1 << 14  # positions; a kernel that needs a larger map is not tried
 _CONVOLUTIONS = tuple(f"torch.nn.modules.conv.Conv{dims}d" for dims in (1, 2, 3))
+_BATCH_NORMS = "torch.nn.modules.batchnorm."
+_INSTANCE_NORMS = "torch.nn.modules.instancenorm."
+_NUMBERING = ("i", "f", "type", "np")  # what parsers of YOLO configurations set on every layer
 _DIMENSIONS = {"1d": 1, "2d": 2, "3d": 3}
 _SEQUENTIAL = Global("torch.nn.modules.container", "Sequential")
 
@@ -50,6 +53,37 @@ def become_sequential(module: Module, **children: object) -> None:
     table.update(children)
     module.state.pop("forward", None)
     module.set_class(_SEQUENTIAL)
+
+
+def silence(module: Module, path: str) -> None:
+    """Put an identity in the place of the child at a dotted path: what it did is done elsewhere."""
+    put(module, path, identity_node(bool(module.attribute("training", False))))
+
+
+def become(module: Module, node: Object) -> None:
+    """Make the module what `node` is, in its place; where a model's parser numbered its layers, the numbers stay."""
+    numbering = {name: module.state[name] for name in _NUMBERING if name in module.state}
+    here = module.node
+    here.origin, here.args, here.how, here.kwargs = node.origin, node.args, node.how, node.kwargs
+    here.state = {**node.state, **numbering}
+
+
+def is_batch_norm(module: Module) -> bool:
+    """A batch norm of torch, or a class of another package that keeps the same statistics."""
+    if module.class_path.startswith(_BATCH_NORMS):
+        return True
+    buffers = module.table("_buffers")
+    kept = "running_mean" in buffers and "running_var" in buffers
+    return kept and not module.class_path.startswith(_INSTANCE_NORMS)
+
+
+def is_convolution(module: Module) -> bool:
+    """A convolution of torch, or a class of another package with the same weight and geometry."""
+    if module.class_path.startswith("torch.nn.modules.conv."):
+        return True
+    weight = module.tensor("weight")
+    stated = all(module.has(name) for name in ("kernel_size", "stride", "dilation", "groups"))
+    return stated and weight is not None and len(weight.shape) in (3, 4, 5)
 
 
 def input_channels(module: Module) -> tuple[int, int] | None:

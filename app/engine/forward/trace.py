@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from app.engine.forward.family import Family
+from app.engine.forward.family import Describe, Family
 from app.engine.forward.vocabulary import UnknownFlow, Vocabulary, const
 from app.engine.ir import graph as ir
 from app.engine.ir.graph import Graph, Scope, Value
@@ -20,10 +20,14 @@ Lookup = Callable[[Module], Family | None]
 
 @dataclass(frozen=True, slots=True)
 class Trace:
-    """A graph, and which module was read as what, in call order."""
+    """A graph, and which module was read as what, in call order.
+
+    `class_paths` are those of the modules called, as they were then: in a block's place another class may come.
+    """
 
     graph: Graph
     calls: tuple[tuple[Module, Family], ...]
+    class_paths: tuple[str, ...]
 
     def times_called(self) -> dict[int, int]:
         """How often each module node (by id) was called."""
@@ -42,7 +46,7 @@ def trace(module: Module, shapes: Sequence[tuple[int, ...]], lookup: Lookup) -> 
     inputs = tuple(Value(tuple(shape)) for shape in shapes)
     outputs = Block(module, ops)(inputs[0] if len(inputs) == 1 else list(inputs))
     ops.check_overwritten(outputs)
-    return Trace(ir.live(Graph(inputs, tuple(ops.nodes), outputs)), tuple(ops.calls))
+    return ops.traced(inputs, outputs)
 
 
 def trace_run(modules: Sequence[Module], shapes: Sequence[tuple[int, ...]], lookup: Lookup) -> Trace:
@@ -52,7 +56,7 @@ def trace_run(modules: Sequence[Module], shapes: Sequence[tuple[int, ...]], look
     x: Any = start
     for module in modules:
         x = Block(module, ops)(x)
-    return Trace(ir.live(Graph((start,), tuple(ops.nodes), x)), tuple(ops.calls))
+    return ops.traced((start,), x)
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +127,11 @@ class Ops(Vocabulary):
     absorbing: bool = False  # the block whose scope this is takes inner blocks for parts of itself
     overwritten: list[tuple[Value, int, str]] = field(default_factory=list)
 
+    def traced(self, inputs: tuple[Value, ...], outputs: Any) -> Trace:
+        """All that was written down so far."""
+        graph = ir.live(Graph(inputs, tuple(self.nodes), outputs))
+        return Trace(graph, tuple(self.calls), tuple(module.class_path for module, _ in self.calls))
+
     def call(self, module: Module, inputs: tuple[Any, ...]) -> Any:
         """What the module computes, by the description of its class."""
         if id(module.node) in self.inside:
@@ -130,10 +139,23 @@ class Ops(Vocabulary):
         family = self.lookup(module)
         if family is None:
             raise UnknownFlow(module.path, "class-not-known", f"no description fits class {module.class_path}")
+        return self._described(module, family, family.describe, inputs)
+
+    def call_as(self, block: Block, describe: Describe, *inputs: Any) -> Any:
+        """What the module computes as the block around it uses it: of a layer whose own description would not fit.
+
+        LeViT's batch norm of tokens sees their channels last, where its block has flattened all but these.
+        """
+        family = self.lookup(block.module)
+        if family is None:
+            raise UnknownFlow(block.module.path, "class-not-known", f"no description fits {block.module.class_path}")
+        return self._described(block.module, family, describe, inputs)
+
+    def _described(self, module: Module, family: Family, describe: Describe, inputs: tuple[Any, ...]) -> Any:
         self._check_instance(module, family)
         self.calls.append((module, family))
         with self._entered(module, family):
-            return family.describe(Block(module, self, family), inputs[0] if len(inputs) == 1 else inputs, self)
+            return describe(Block(module, self, family), inputs[0] if len(inputs) == 1 else inputs, self)
 
     def _check_instance(self, module: Module, family: Family) -> None:
         check_members(module)
@@ -159,6 +181,15 @@ class Ops(Vocabulary):
         finally:
             self.owner, self.scope, self.absorbing = before
             self.inside.pop()
+
+    @contextmanager
+    def outside(self) -> Iterator[None]:
+        """What the block computes here belongs to none of its slots, though one of them feeds it."""
+        before, self.scope = self.scope, None
+        try:
+            yield
+        finally:
+            self.scope = before
 
     def overwrites(self, x: Value) -> None:
         """The layer works in place: who reads `x` from here on sees the layer's output instead."""

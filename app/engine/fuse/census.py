@@ -5,11 +5,10 @@ from dataclasses import dataclass
 
 import torch
 
+from app.engine.forward.structure import is_batch_norm, is_convolution
 from app.engine.ir.module import Module
 from app.engine.ir.tensors import buffer, is_parameter, parameter, tensor_of
 
-_NORM = "torch.nn.modules.batchnorm."
-_CONV = "torch.nn.modules.conv."
 _HALVES = (torch.float16, torch.bfloat16)
 
 
@@ -32,8 +31,8 @@ def count(root: Module) -> Census:
         if id(module.node) in seen:
             continue
         seen.add(id(module.node))
-        norms += module.class_path.startswith(_NORM)
-        convolutions += module.class_path.startswith(_CONV)
+        norms += is_batch_norm(module)
+        convolutions += is_convolution(module)
         for name, stored in module.parameters():
             node = module.table("_parameters")[name]
             if id(node) not in seen:

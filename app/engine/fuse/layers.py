@@ -66,6 +66,15 @@ def layer_node(
     return _node(class_path, attributes, parameters, template, training)
 
 
+def refilled_node(layer: Module, weight: Tensor, bias: Tensor, location: str = "cpu") -> Object:
+    """The same layer, of its own class, with other weights."""
+    old, state = layer.node, dict(layer.state)
+    held = {"weight": weight, "bias": bias}
+    fresh = {name: parameter(part, location=location, owned=True) for name, part in held.items()}
+    state["_parameters"] = _like(state["_parameters"], {**layer.table("_parameters"), **fresh})
+    return Object(old.origin, old.args, old.how, old.kwargs, state)
+
+
 def convolution_class(geometry: Geometry) -> tuple[str, str]:
     """The module and name of torch.nn's class of this geometry."""
     return "torch.nn.modules.conv", _class_name(geometry.ndim, geometry)

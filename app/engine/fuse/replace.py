@@ -9,7 +9,7 @@ import torch
 from app.engine.algebra import Refusal
 from app.engine.forward.family import Family
 from app.engine.forward.trace import Trace
-from app.engine.fuse.layers import layer_node, layer_refusal
+from app.engine.fuse.layers import layer_node, layer_refusal, refilled_node
 from app.engine.fuse.places import InChain, InSlot, called_modules, places
 from app.engine.fuse.replacement import Replacement, foldable, stored_numbers
 from app.engine.fuse.survey import Survey
@@ -41,7 +41,7 @@ def plan_fusion(trace: Trace, tree: Survey, dtype: torch.dtype | None) -> Fusion
     cuts = dict(reading.cuts)
     replacements = []
     for region in _writable(trace, reading.regions, where, called, cuts):
-        outcome = _refusal(region, tree) or _materialised(region, called, dtype)
+        outcome = _refusal(region, tree, called) or _materialised(region, called, dtype)
         if isinstance(outcome, Refusal):
             cuts.update({id(node): Cut(node.owner, outcome.code, outcome.reason) for node in foldable(region)})
         else:
@@ -79,7 +79,7 @@ def _layers(region: Region) -> list[Node]:
     return [node for node in region.nodes if isinstance(node.operation, (ir.Conv, ir.Linear))]
 
 
-def _refusal(region: Region, tree: Survey) -> Refusal | None:
+def _refusal(region: Region, tree: Survey, called: Mapping[str, tuple[Module, Family]]) -> Refusal | None:
     """Why a sound region is not replaced: its weights serve elsewhere, or no layer has its geometry."""
     consts = [const for node in region.nodes for const in node.consts()]
     inside = {path for const in consts for path in const.paths}
@@ -90,7 +90,21 @@ def _refusal(region: Region, tree: Survey) -> Refusal | None:
                     return Refusal("weights-shared", f"{path} is the same memory as {other}")
     core = region.pending.core
     assert core is not None
-    return layer_refusal(core.plan.kernel, core.plan.geometry)
+    return _class_refusal(region, called) or layer_refusal(core.plan.kernel, core.plan.geometry)
+
+
+def _class_refusal(region: Region, called: Mapping[str, tuple[Module, Family]]) -> Refusal | None:
+    """A convolution that has to keep its class takes in what is per channel, and no other convolution."""
+    layers = _layers(region)
+    bound = next((node.owner for node in layers if _keeps_class(node.owner, called)), None)
+    linear = [node for node in region.nodes if not isinstance(node.operation, (ir.BatchNorm, ir.Scale, ir.Shift))]
+    if bound is None or len(linear) == 1:
+        return None
+    return Refusal("class-must-stay", f"{bound} does more than its convolution, which can't be merged with others")
+
+
+def _keeps_class(path: str, called: Mapping[str, tuple[Module, Family]]) -> bool:
+    return path in called and called[path][1].keeps_class
 
 
 def _materialised(
@@ -188,11 +202,13 @@ def _template(called: Mapping[str, tuple[Module, Family]], replacement: Replacem
 def _write_chain(replacement: Replacement, root: Module, called: Mapping[str, tuple[Module, Family]]) -> None:
     """The last convolution of the chain holds the weights (code may look at `conv.weight`), the others do nothing."""
     for path in dict.fromkeys(node.owner for node in replacement.region.nodes):
-        module = called[path][0]
-        if path == replacement.path:
+        module, family = called[path]
+        if path == replacement.path and family.keeps_class:
+            node = refilled_node(module, replacement.weight, replacement.bias, replacement.location)
+        elif path == replacement.path:
             node = _node(replacement, module, _training(module))
         else:
-            node = identity_node(_training(module))
+            node = identity_node(_training(module)) if family.leftover is None else family.leftover(module)
         _put(root, path, node)
 
 

@@ -6,7 +6,7 @@ from itertools import groupby
 
 from app.engine.forward.families import family_of
 from app.engine.forward.family import Shapes
-from app.engine.forward.structure import below
+from app.engine.forward.structure import below, is_batch_norm
 from app.engine.forward.trace import Trace, trace, trace_run
 from app.engine.forward.vocabulary import UnknownFlow
 from app.engine.fuse.places import InSlot
@@ -38,10 +38,11 @@ class Unit:
         """Whether replacing the region rests on more than the file proves.
 
         A batch norm acts on dimension 1, a Linear on the last: that these are one is as usual as it is unproved where
-        the input is taken to be (batch, features).
+        the input is taken to be (batch, features). A published class knows what it is called with.
         """
         kinds = {type(node.operation) for node in region.nodes}
-        usual = len(self.shapes[0]) == 2 and kinds >= {ir.Linear, ir.BatchNorm}
+        published = not self.trace.class_paths[0].startswith("torch.nn.")
+        usual = not published and len(self.shapes[0]) == 2 and kinds >= {ir.Linear, ir.BatchNorm}
         return self.assumed or usual or self._rests_on_structure(region)
 
     def _rests_on_structure(self, region: Region) -> bool:
@@ -224,17 +225,20 @@ def _uncovered(root: Module, units: tuple[Unit, ...], reason: str) -> Iterator[C
 
     `reason` says why the model is not followed as a whole.
     """
-    read = {node.owner for unit in units for node in unit.trace.graph.nodes}
+    nodes = [node for unit in units for node in unit.trace.graph.nodes]
+    read = {node.owner for node in nodes}
+    read.update(path.rpartition(".")[0] for node in nodes for const in node.consts() for path in const.paths)
     called = {id(module.node): module.path in read for unit in units for module, _ in unit.trace.calls}
     seen: set[int] = set()
     for module in root.walk():
         name = module.class_path.rpartition(".")[2].removeprefix("Lazy")
-        if id(module.node) in seen or name not in (*_NORMS, *_INSTANCE_NORMS, *_OF_THE_INPUT):
+        named = name in (*_NORMS, *_INSTANCE_NORMS, *_OF_THE_INPUT)
+        if id(module.node) in seen or not (named or is_batch_norm(module)):
             continue
         seen.add(id(module.node))
         if name in _OF_THE_INPUT or (name in _INSTANCE_NORMS and not module.attribute("track_running_stats", False)):
             yield Cut(module.path, "norm-of-the-input", f"{name} keeps no statistics: its scale depends on the input")
-        elif called.get(id(module.node)):
+        elif called.get(id(module.node)) or module.path in read:
             continue
         elif reason and id(module.node) not in called:
             yield Cut(module.path, "data-flow-not-proven", f"what it normalises is not proven by the file ({reason})")
@@ -247,9 +251,9 @@ def families_read(units: tuple[Unit, ...]) -> dict[tuple[str, str, bool], int]:
     counts: dict[tuple[str, str, bool], int] = {}
     seen: set[int] = set()
     for unit in units:
-        for module, family in unit.trace.calls:
+        for (module, family), class_path in zip(unit.trace.calls, unit.trace.class_paths, strict=True):
             if id(module.node) not in seen:
                 seen.add(id(module.node))
-                key = (module.class_path, family.read_as, family.assumed)
+                key = (class_path, family.read_as, family.assumed)
                 counts[key] = counts.get(key, 0) + 1
     return counts

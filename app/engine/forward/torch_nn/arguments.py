@@ -1,6 +1,7 @@
 """Has a layer the attributes that its constructor lets through? A file may say anything; no description has to ask."""
 
 import math
+import re
 from typing import Any
 
 from app.engine.ir.module import Module
@@ -8,6 +9,7 @@ from app.engine.ir.tensors import StoredTensor, tensor_of
 
 _TABLES = ("_parameters", "_buffers", "_modules")
 _WORDS = ("same", "valid")
+_DIMENSIONS = re.compile(r"([123])d")  # Conv2d, and the Conv2dSame of another package
 _PADDING_MODES = ("zeros", "reflect", "replicate", "circular")
 
 
@@ -104,8 +106,9 @@ def _tensor(module: Module, name: str) -> StoredTensor | None:
 def _weight(module: Module) -> StoredTensor | None:
     """The weight of a convolution of as many dimensions as the name of its class says."""
     weight = _tensor(module, "weight")
-    dims = int(module.class_path[-2])
-    return weight if weight is not None and len(weight.shape) == dims + 2 and 0 not in weight.shape else None
+    dims = _DIMENSIONS.search(module.class_path.rpartition(".")[2])
+    known = weight is not None and dims is not None and len(weight.shape) == int(dims[1]) + 2
+    return weight if weight is not None and known and 0 not in weight.shape else None
 
 
 def _vector(module: Module, name: str, size: int | None) -> bool:

@@ -1,0 +1,6 @@
+"""timm: its layers, re-parameterisable blocks and networks, and how each block is deployed."""
+
+from app.engine.forward.family import Family
+from app.engine.forward.timm import blocks, layers, nets
+
+FAMILIES: tuple[Family, ...] = (*layers.FAMILIES, *blocks.FAMILIES, *nets.FAMILIES)
