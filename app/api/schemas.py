@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from app.jobs.job import Job, Phase, State
 from app.options import FuseOptions
+from app.report import Recognised
 
 
 class _View(BaseModel):
@@ -53,6 +54,7 @@ class JobView(_View):
     attempts: int = Field(description="How often work on the job was begun.")
     options: FuseOptions
     input: FileView
+    recognised: Recognised | None = Field(description="What the file was found to hold, before anything is fused.")
     output: FileView | None
     problem: ProblemDocument | None = Field(description="Why the job failed.")
     links: Links
@@ -96,6 +98,7 @@ def view_job(job: Job, base_url: str) -> JobView:
         attempts=job.attempt,
         options=job.options,
         input=FileView(filename=job.input.filename, bytes=job.input.bytes, sha256=job.input.sha256),
+        recognised=job.recognised,
         output=job.output and FileView(filename=job.output.filename, bytes=job.output.bytes, sha256=job.output.sha256),
         problem=job.problem
         and problem_document(

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from app.engine import programs, state_dicts, trees
-from app.engine.formats import GRAPH_KINDS, detect_file, read_file
-from app.engine.ir.checkpoint import holds_model
+from app.engine.formats import GRAPH_KINDS, detect_file
 from app.engine.steps import Asked, Steps
-from app.engine.weights.torch_container import find_state_dict, torch_container
+from app.engine.weights.container import Container
+from app.engine.weights.opening import open_checkpoint
 from app.options import FuseOptions
 from app.report import Inspection, Recognised, Report
 
@@ -58,25 +58,23 @@ def fuse_checkpoint(
 
 def _steps_for(source: Path) -> Steps[Any, Any, Any, Any]:
     """Graph files by their format; of torch checkpoints, what is in them decides."""
-    if detect_file(source) in GRAPH_KINDS:
+    kind = detect_file(source)
+    if kind in GRAPH_KINDS:
         return programs.STEPS
-    file = read_file(source)
-    weights = None if holds_model(file.root) else find_state_dict(file.root)
-    if weights is not None:
-        return state_dicts.steps_for(torch_container(file, weights))
-    return trees.steps_for(file)
+    opened = open_checkpoint(source, kind)
+    return state_dicts.steps_for(opened) if isinstance(opened, Container) else trees.steps_for(opened)
 
 
 def inspect_checkpoint(source: Path, *, filename: str, sha256: str | None = None) -> Inspection:
     """What is in the file, before anything is fused. Raises AppError."""
     digest = sha256 or _sha256(source)
-    if detect_file(source) in GRAPH_KINDS:
+    kind = detect_file(source)
+    if kind in GRAPH_KINDS:
         return programs.inspect(source, filename, digest)
-    file = read_file(source)
-    weights = None if holds_model(file.root) else find_state_dict(file.root)
-    if weights is not None:
-        return state_dicts.inspect(torch_container(file, weights), source, filename, digest)
-    return trees.inspect_job(trees.read_from(file), source, filename, digest)
+    opened = open_checkpoint(source, kind)
+    if isinstance(opened, Container):
+        return state_dicts.inspect(opened, source, filename, digest)
+    return trees.inspect_job(trees.read_from(opened), source, filename, digest)
 
 
 class _Clock:

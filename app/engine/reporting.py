@@ -37,6 +37,8 @@ from app.report import (
     fused_filename,
 )
 
+_LONGEST = 500
+
 
 def equivalence_of(figures: Figures, plan: Plan, native: torch.dtype, device: str, passed: bool) -> Equivalence:
     changed = [unit for unit, fusion in plan.fusions if fusion.replacements or plan.units.whole]
@@ -151,7 +153,15 @@ def input_of(job: Job, source: Path, digest: str, filename: str) -> InputFile:
 
 
 def recognised_of(detected: Detected, form: str) -> Recognised:
-    return Recognised(format=form, **detected.model_dump())
+    """What is told of a file before it is fused: a few lines, whatever stands in the file."""
+    told = detected.model_dump()
+    texts = {name: shown(value) for name, value in told.items() if isinstance(value, str)}
+    return Recognised(format=form, **{**told, **texts, "wrappers": tuple(map(shown, detected.wrappers))})
+
+
+def shown(text: str) -> str:
+    """A text of the file as a report can hold it: not endless, and no half characters."""
+    return text[:_LONGEST].encode("utf-8", "backslashreplace").decode()
 
 
 def detected_of(job: Job) -> Detected:
@@ -161,7 +171,7 @@ def detected_of(job: Job) -> Detected:
     facts: dict[str, Any] = dict(family.facts(module)) if family is not None and family.facts is not None else {}
     return Detected(
         family=facts.get("family"),
-        source=job.found.key,
+        source=shown(job.found.key),
         model_class=module.class_path,
         classes=facts.get("classes"),
         dtype=dtype_name(job.census.dtype),

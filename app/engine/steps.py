@@ -54,3 +54,13 @@ def refuse_options(options: FuseOptions, what: str, *names: str) -> None:
                 remedy="Leave it out: it is for state dicts and safetensors files.",
                 option=name,
             )
+
+
+def refuse_strict_plan(options: FuseOptions) -> None:
+    """Raises InvalidOption where all that a plan says would be refused."""
+    if options.plan is not None and options.strict:
+        raise InvalidOption(
+            "strict is true, and all that a plan says is assumed: nothing of it would be fused.",
+            remedy="Leave strict or plan out.",
+            option="strict",
+        )

@@ -3,16 +3,18 @@
 from collections.abc import Mapping
 from pathlib import Path
 
+from app.engine.caller_plan import read_plan
 from app.engine.formats import TorchFile, read_file, write_file
 from app.engine.forward.families import family_of
 from app.engine.fuse.census import count, widen
+from app.engine.fuse.pairs import with_pairs
 from app.engine.fuse.replace import apply
 from app.engine.fuse.units import find_units
 from app.engine.ir.checkpoint import find_model, strip, total_bytes
 from app.engine.ir.module import Module
 from app.engine.modules import judge, plan_units, prove_units
 from app.engine.reporting import detected_of, input_of, read_as, recognised_of, report_of
-from app.engine.steps import Asked, Steps, refuse_options
+from app.engine.steps import Asked, Steps, refuse_options, refuse_strict_plan
 from app.engine.work import Dropped, Evidence, Job, Plan
 from app.errors import InvalidOption
 from app.options import FuseOptions
@@ -38,13 +40,17 @@ def _check_options(options: FuseOptions) -> None:
             f"probe_shape is {options.probe_shape[:100]!r}, and the file is a checkpoint of pickled modules.",
             remedy="Leave it out: it is for ONNX and .pt2 files. Descriptions of modules say what they take.",
         )
+    refuse_strict_plan(options)
     refuse_options(options, "a checkpoint of pickled modules", "architecture", "output")
 
 
 def plan(job: Job, options: FuseOptions) -> Plan:
-    """What is to be replaced, as far as the file proves what follows what."""
+    """What is to be replaced, as far as the file proves what follows what, or the caller says it."""
     root = job.found.module
-    return plan_units(root, find_units(root), job.census.dtype, options)
+    units = find_units(root)
+    if options.plan is not None:
+        units = with_pairs(root, units, read_plan(options.plan))
+    return plan_units(root, units, job.census.dtype, options)
 
 
 def prove(job: Job, plan: Plan, device: str) -> Evidence:

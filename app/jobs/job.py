@@ -5,6 +5,7 @@ from typing import Final, Literal
 
 from app.errors import Problem
 from app.options import FuseOptions
+from app.report import Recognised
 
 State = Literal["queued", "running", "succeeded", "failed", "canceled", "expired"]
 Phase = Literal["validating", "reading", "fusing", "verifying", "writing"]
@@ -45,6 +46,7 @@ class Job:
     input: Input
     output: Output | None
     problem: Problem | None
+    recognised: Recognised | None
     attempt: int
     worker: str | None
     created_at: float

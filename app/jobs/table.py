@@ -12,6 +12,7 @@ from app.errors import InternalError, Problem, WorkerCrashed
 from app.jobs.database import now
 from app.jobs.job import ACTIVE, FINISHED, Input, Job, Output, Phase
 from app.options import FuseOptions
+from app.report import Recognised
 
 metadata = sa.MetaData()
 
@@ -27,6 +28,7 @@ jobs = sa.Table(
     sa.Column("input", sa.JSON, nullable=False),
     sa.Column("output", sa.JSON(none_as_null=True)),
     sa.Column("problem", sa.JSON(none_as_null=True)),
+    sa.Column("recognised", sa.JSON(none_as_null=True)),  # tables of older versions get it when they are opened
     sa.Column("attempt", sa.Integer, nullable=False, server_default="0"),  # the fence: grows with every claim
     sa.Column("deaths", sa.Integer, nullable=False, server_default="0"),  # attempts whose process died
     sa.Column("worker", sa.Text),
@@ -54,6 +56,17 @@ def create_tables(engine: sa.Engine) -> None:
         else:
             connection.exec_driver_sql("BEGIN IMMEDIATE")
         metadata.create_all(connection)
+        _add_columns(connection)
+
+
+def _add_columns(connection: sa.Connection) -> None:
+    """What the tables of an older version lack: only columns that may be null are ever added."""
+    for table in metadata.sorted_tables:
+        there = {column["name"] for column in sa.inspect(connection).get_columns(table.name)}
+        for column in table.columns:
+            if column.name not in there:
+                kind = column.type.compile(connection.dialect)
+                connection.execute(sa.text(f"ALTER TABLE {table.name} ADD COLUMN {column.name} {kind}"))
 
 
 def insert_job(connection: sa.Connection, job_id: str, options: FuseOptions, source: Input) -> int:
@@ -100,6 +113,10 @@ def is_mine(engine: sa.Engine, job: Job) -> bool:
 
 def set_phase(engine: sa.Engine, job: Job, phase: Phase) -> bool:
     return _change(engine, _fence(job), phase=phase)
+
+
+def set_recognised(engine: sa.Engine, job: Job, recognised: Recognised) -> bool:
+    return _change(engine, _fence(job), recognised=recognised.model_dump(mode="json"))
 
 
 def publish(engine: sa.Engine, job: Job, output: Output) -> bool:
@@ -183,6 +200,7 @@ def _job(row: sa.RowMapping) -> Job:
         input=Input(**row["input"]),
         output=None if row["output"] is None else Output(**row["output"]),
         problem=None if row["problem"] is None else Problem(**row["problem"]),
+        recognised=None if row["recognised"] is None else Recognised.model_validate(row["recognised"]),
         attempt=row["attempt"],
         worker=row["worker"],
         created_at=row["created_at"],

@@ -11,8 +11,9 @@ import torch
 
 from app.engine import fuse_checkpoint
 from app.errors import AppError, DiskFull, InternalError, OutOfMemory, Problem
+from app.report import Recognised
 from app.sandbox.confine import confine
-from app.sandbox.wire import Finished, Progress, Rejected, Request, send
+from app.sandbox.wire import Finished, Progress, Recognition, Rejected, Request, send
 
 
 def run_child(request: Request, channel: socket.socket, parent: int) -> NoReturn:
@@ -36,10 +37,19 @@ def _fuse(request: Request, channel: socket.socket) -> Finished | Rejected:
     def progress(phase: str) -> None:
         send(channel, Progress.model_validate({"phase": phase}))
 
+    def tell(recognised: Recognised) -> None:
+        send(channel, Recognition(recognised=recognised))
+
     try:
         device = choose_device(request.device)
         report = fuse_checkpoint(
-            Path("input"), Path("output"), request.options, filename=request.filename, device=device, progress=progress
+            Path("input"),
+            Path("output"),
+            request.options,
+            filename=request.filename,
+            device=device,
+            progress=progress,
+            tell=tell,
         )
         Path("report.json").write_text(report.model_dump_json(), encoding="utf-8")
     except AppError as error:

@@ -28,6 +28,9 @@ def _receive(control: socket.socket) -> tuple[Request, socket.socket] | None:
     """The next request with the child's channel; None when the worker is gone. A late kill is of no concern."""
     while True:
         line, fds, _, _ = socket.recv_fds(control, MAX_LINE, 1)
+        while line and not line.endswith(b"\n"):  # a long one (a plan) comes in pieces
+            more = control.recv(MAX_LINE)
+            line = line + more if more else b""
         if not line:
             return None
         for part in line.splitlines():

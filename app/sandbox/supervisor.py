@@ -16,7 +16,20 @@ from typing import Self
 import app
 from app.errors import Problem
 from app.jobs.job import Phase
-from app.sandbox.wire import Exited, Finished, Kill, Lines, Progress, ProtocolError, Ready, Rejected, Request, send
+from app.report import Recognised
+from app.sandbox.wire import (
+    Exited,
+    Finished,
+    Kill,
+    Lines,
+    Progress,
+    ProtocolError,
+    Ready,
+    Recognition,
+    Rejected,
+    Request,
+    send,
+)
 
 _START_SECONDS = 120.0
 _LOOK_SECONDS = 0.2  # how soon a cancel is seen
@@ -108,6 +121,7 @@ class Forge:
         request: Request,
         *,
         on_phase: Callable[[Phase], object],
+        on_recognised: Callable[[Recognised], object] = lambda _: None,
         unwanted: Callable[[], bool],
         seconds: float,
     ) -> Outcome:
@@ -123,14 +137,19 @@ class Forge:
                 except OSError:  # The warm parent died since it was looked at.
                     self.close()
                     return Died(_how(None), out_of_memory=False)
-            outcome = self._watch(Lines(ours), on_phase, unwanted, time.monotonic() + seconds)
+            outcome = self._watch(Lines(ours), on_phase, on_recognised, unwanted, time.monotonic() + seconds)
         code = self._end()
         if outcome is not None:
             return outcome
         return Died(_how(code), out_of_memory=code == -signal.SIGKILL and _out_of_memory_kills() > kills_before)
 
     def _watch(
-        self, channel: Lines, on_phase: Callable[[Phase], object], unwanted: Callable[[], bool], deadline: float
+        self,
+        channel: Lines,
+        on_phase: Callable[[Phase], object],
+        on_recognised: Callable[[Recognised], object],
+        unwanted: Callable[[], bool],
+        deadline: float,
     ) -> Outcome | None:
         """Follow the child until it answers or must go; None if it ends without an answer."""
         while True:
@@ -148,6 +167,8 @@ class Forge:
                 match message:
                     case Progress(phase=phase):
                         on_phase(phase)
+                    case Recognition(recognised=recognised):
+                        on_recognised(recognised)
                     case Finished():
                         return Succeeded()
                     case Rejected(problem=problem):

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 from app.errors import Problem
 from app.jobs.job import Phase
 from app.options import FuseOptions
+from app.report import Recognised
 
 MAX_LINE = 1 << 20
 
@@ -54,6 +55,13 @@ class Progress(_Message):
     phase: Phase
 
 
+class Recognition(_Message):
+    """Child to worker: what the file holds, before anything is fused."""
+
+    kind: Literal["recognised"] = "recognised"
+    recognised: Recognised
+
+
 class Finished(_Message):
     """Child to worker: output and report lie in the job directory."""
 
@@ -67,7 +75,9 @@ class Rejected(_Message):
     problem: Problem
 
 
-Message = Annotated[Request | Kill | Ready | Exited | Progress | Finished | Rejected, Field(discriminator="kind")]
+Message = Annotated[
+    Request | Kill | Ready | Exited | Progress | Recognition | Finished | Rejected, Field(discriminator="kind")
+]
 _MESSAGE: TypeAdapter[Any] = TypeAdapter(Message)
 
 

@@ -70,6 +70,7 @@ def _attempt(bench: Bench, job: Job, directory: Path) -> bool:
     outcome = bench.forge.run(
         request,
         on_phase=lambda phase: table.set_phase(bench.engine, job, phase),
+        on_recognised=lambda recognised: table.set_recognised(bench.engine, job, recognised),
         unwanted=lambda: not table.is_mine(bench.engine, job),
         seconds=bench.timeout_seconds,
     )

@@ -8,6 +8,7 @@ from app.errors import Problem, WorkerCrashed
 from app.jobs import table
 from app.jobs.job import Input, Output
 from app.options import FuseOptions
+from app.report import Recognised
 
 _INPUT = Input("yolov7.pt", 10, "ab" * 32, "a/input")
 _OUTPUT = Output("yolov7.fused.pt", 9, "cd" * 32, "a/1/model", "a/1/report.json")
@@ -165,3 +166,45 @@ def test_tables_may_be_created_by_several_processes_at_once(engine: sa.Engine) -
         thread.join()
 
     assert not errors
+
+
+_RECOGNISED = Recognised(
+    format="torch-zip",
+    family="YOLOv7",
+    source="ema",
+    model_class="models.yolo.Model",
+    classes=80,
+    dtype="float16",
+    parameters=6_000_000,
+    input_size=(3, 640, 640),
+)
+
+
+def test_what_was_recognised_stays_with_the_job_of_the_attempt_that_told_it(engine: sa.Engine, job_id: str) -> None:
+    job = table.claim_job(engine, job_id, "w")
+    assert job is not None
+
+    assert table.set_recognised(engine, job, _RECOGNISED)
+
+    found = table.read_job(engine, job_id)
+    assert found is not None
+    assert found.recognised == _RECOGNISED
+    assert not table.set_recognised(engine, replace(job, attempt=2), _RECOGNISED)
+
+
+def test_a_table_of_an_older_version_gets_the_columns_that_it_lacks_and_keeps_its_jobs(
+    engine: sa.Engine, job_id: str
+) -> None:
+    with engine.begin() as connection:
+        connection.execute(sa.text("ALTER TABLE fusebox_jobs DROP COLUMN recognised"))
+
+    table.create_tables(engine)
+    table.create_tables(engine)
+
+    job = table.read_job(engine, job_id)
+    assert job is not None
+    assert job.recognised is None
+    assert job.input == _INPUT
+    claimed = table.claim_job(engine, job_id, "w")
+    assert claimed is not None
+    assert table.set_recognised(engine, claimed, _RECOGNISED)

@@ -36,7 +36,13 @@ PT2: Final = Kind("pt2", "a torch.export archive (.pt2)")
 TORCH_PACKAGE: Final = Kind("torch-package", "a torch.package archive", _CHECKPOINT)
 NPZ: Final = Kind("npz", "a NumPy archive (.npz)", f"It holds arrays without the model. {_CHECKPOINT}")
 ZIP: Final = Kind("zip", "a zip archive, but none of torch's", f"Unpack it. {_CHECKPOINT}")
-SAFETENSORS: Final = Kind("safetensors", "a safetensors file", f"It holds weights without the model. {_CHECKPOINT}")
+SAFETENSORS: Final = Kind("safetensors", "a safetensors file")
+SAFETENSORS_ZIP: Final = Kind("safetensors-zip", "sharded safetensors in a zip archive")
+_SHARDS: Final = Kind(
+    "zip",
+    "a zip archive of safetensors files without an index",
+    "Upload a single file as it is, and shards in an archive with their *.safetensors.index.json.",
+)
 ONNX: Final = Kind("onnx", "an ONNX model")
 ONNX_ZIP: Final = Kind("onnx-zip", "an ONNX model with external data in a zip archive")
 _ONNX_ZIPS: Final = Kind("zip", "a zip archive of several ONNX models", "Upload each in an archive of its own.")
@@ -77,6 +83,10 @@ def _zip_kind(names: list[str]) -> Kind:
     models = sum(name.endswith(".onnx") for name in names)
     if models:
         return ONNX_ZIP if models == 1 else _ONNX_ZIPS
+    if any(name.endswith(".safetensors.index.json") for name in names):
+        return SAFETENSORS_ZIP
+    if any(name.endswith(".safetensors") for name in names):
+        return _SHARDS
     return NPZ if names and all(name.endswith(".npy") for name in names) else ZIP
 
 

@@ -18,8 +18,16 @@ def with_pairs(root: Module, units: Units, plan: CallerPlan) -> Units:
     if units.whole:
         return units
     read = {node.owner for unit in units.units for node in unit.trace.graph.nodes}
-    pairs = tuple(pair_unit(root, pair) for pair in plan.pairs if not read.intersection(pair.paths))
+    pairs = tuple(pair_unit(root, pair) for pair in plan.pairs if not _is_read(pair, read))
     return blocks(root, (*units.units, *pairs), units.reason)
+
+
+def _is_read(pair: Pair, read: set[str]) -> bool:
+    """Whether a description reads both layers: then it knows better. Raises InvalidPlan where it reads one."""
+    known = [path for path in pair.paths if path in read]
+    if len(known) == 1:
+        raise invalid_plan(known[0], "is read as a part of a block that is known, and its partner is not")
+    return bool(known)
 
 
 def pair_unit(root: Module, pair: Pair) -> Unit:

@@ -1,6 +1,7 @@
 """From the caller's options to the model that a file's weights belong to; without them, what it may be."""
 
 from app.engine.caller_plan import CallerPlan, invalid_plan, read_plan
+from app.engine.steps import refuse_strict_plan
 from app.engine.weights.blueprint import Blueprint
 from app.engine.weights.container import Container
 from app.engine.weights.naming import prefixes
@@ -28,12 +29,7 @@ def _check(options: FuseOptions) -> None:
             remedy="Leave one out.",
             option="plan",
         )
-    if options.plan is not None and options.strict:
-        raise InvalidOption(
-            "strict is true, and all that a plan says is assumed: nothing would be fused.",
-            remedy="Leave strict out.",
-            option="strict",
-        )
+    refuse_strict_plan(options)
     if options.output != "keep":
         raise InvalidOption(
             f"output is {options.output!r}, and only the weights of this architecture can be given back.",

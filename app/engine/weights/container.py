@@ -9,6 +9,8 @@ from app.engine.ir.tensors import StoredTensor, tensor_of
 from app.report import Removed
 
 Tensors = Mapping[str, Object]
+Write = Callable[[Tensors, Path], tuple[Removed, ...]]
+Again = Callable[[Path], Tensors]
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,8 +25,8 @@ class Container:
     tensors: Tensors
     key: str  # where a dictionary of the file has them: `state_dict`, `ema.module`; empty where it is them
     globals: tuple[str, ...]
-    write: Callable[[Tensors, Path], tuple[Removed, ...]]
-    again: Callable[[Path], Tensors]
+    write: Write
+    again: Again
 
     def stored(self, name: str) -> StoredTensor:
         return stored(self.tensors[name])

@@ -72,3 +72,14 @@ def test_a_pair_that_does_not_fit_the_file_is_named(pair, path, source, tmp_path
         fused(source, [pair, PAIRS[2]], tmp_path)
 
     assert caught.value.facts["path"] == path
+
+
+def test_what_was_recognised_is_told_between_reading_and_fusing(source, tmp_path):
+    order = []
+    options = FuseOptions(plan=json.dumps({"pairs": PAIRS}))
+
+    fuse_checkpoint(source, tmp_path / "out.pth", options, filename="net.pth", progress=order.append, tell=order.append)
+
+    assert [part if isinstance(part, str) else part.batch_norms for part in order] == [
+        *("reading", 4, "fusing", "verifying", "writing")
+    ]
