@@ -3,13 +3,14 @@
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 
-from app.engine.forward import acnet, dbb, mobileone, orepa, repvgg, timm, torch_nn, ultralytics, yolov5, yolov7
+from app.engine.forward import acnet, dbb, mobileone, orepa, repvgg, timm, torch_nn, ultralytics, yolov5, yolov7, yolov9
 from app.engine.forward.family import Family
 from app.engine.ir.module import Module
 
 FAMILIES: tuple[Family, ...] = (
     *torch_nn.FAMILIES,
     *yolov5.FAMILIES,
+    *yolov9.FAMILIES,
     *yolov7.FAMILIES,
     *ultralytics.FAMILIES,
     *repvgg.FAMILIES,

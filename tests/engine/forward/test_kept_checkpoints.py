@@ -19,7 +19,7 @@ from app.report import Report
 from tests.engine.forward import kept
 from tests.engine.forward.inert import tensors_in
 
-CASES = [(family, name) for family in ("yolov5", "ultralytics") for name in kept.names(family)]
+CASES = [(family, name) for family in ("yolov5", "ultralytics", "yolov9") for name in kept.names(family)]
 # Norms that the authors' own fuse step leaves as well: a BottleneckCSP normalises a concatenation.
 NORMS_LEFT = {("yolov5", "yolov5"): 1, ("ultralytics", "blocks"): 1}
 # Which of its two heads a loader of YOLO26 reads is its own choice: both are kept.
@@ -107,7 +107,9 @@ def test_no_class_that_a_loader_folds_once_more_is_left(fused: Fused) -> None:
     left = [module for module in _model(fused.target).walk() if module.class_path.startswith(("models.", "ultra"))]
 
     assert not any(module.has("bn") and module.has("conv") for module in left)
-    assert not any(module.class_path.endswith((".RepConv", ".RepVGGDW", ".Conv2", ".DWConv")) for module in left)
+    assert not any(
+        module.class_path.endswith((".RepConv", ".RepConvN", ".RepVGGDW", ".Conv2", ".DWConv")) for module in left
+    )
 
 
 def test_whole_models_are_known_by_their_facts(fused: Fused) -> None:
@@ -119,6 +121,27 @@ def test_whole_models_are_known_by_their_facts(fused: Fused) -> None:
 
     known = family.facts(module)
 
-    assert known["family"] == {"yolov5": "YOLOv5", "ultralytics": "Ultralytics YOLO"}[fused.family]
+    named = {"yolov5": "YOLOv5", "ultralytics": "Ultralytics YOLO", "yolov9": "YOLOv9"}
+    assert known["family"] == named[fused.family]
     assert known["channels"] == 3
     assert family.runs_in == "float32"
+
+
+@pytest.mark.parametrize("name", ["yolov9", "yolov9-triple"])
+def test_auxiliary_branches_go_and_the_main_one_stands_alone(name: str, tmp_path: Path) -> None:
+    """As the authors' conversion to their one-branch models: as many parameters are left as in one of those, fused."""
+    source, target = kept.checkpoint("yolov9", name, tmp_path), tmp_path / "fused.pt"
+
+    report = fuse_checkpoint(source, target, FuseOptions(), filename=source.name)
+
+    model = _model(target)
+    layers = [layer for _, layer in model.child("model").children()]
+    head = layers[-1]
+    assert head.class_path == {"yolov9": "models.yolo.DDetect", "yolov9-triple": "models.yolo.Detect"}[name]
+    assert [child for child, _ in head.children()] == ["cv2", "cv3", "dfl"]
+    assert [layer.attribute("i") for layer in layers] == list(range(len(layers)))
+    assert model.attribute("yaml")["head"][-1][2] == head.class_path.rpartition(".")[2]
+    assert model.attribute("yaml")["head"][-1][0] == head.attribute("f") == [9, 12]
+    assert model.attribute("save") == [3, 6, 9, 12]
+    if name == "yolov9":
+        assert report.summary.parameters_after == kept.facts("yolov9")["gelan"]["own_fuse_parameters"]

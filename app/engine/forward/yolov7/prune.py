@@ -46,19 +46,27 @@ def _without_auxiliaries(model: Module, layers: list[Module]) -> list[PrunedLaye
     sources = [read_by(layer, index) for index, layer in enumerate(layers)]
     auxiliary = sources[last][len(main) :]
     sources[last] = sources[last][: len(main)]
-    gone = ancestors(auxiliary, sources) - ancestors([last], sources)
-    reason = "only the auxiliary heads read it, and inference doesn't read those"
-    removed = [PrunedLayer(layers[index].path, reason, nbytes(layers[index])) for index in sorted(gone)]
+    gone, removed = unread(layers, sources, auxiliary)
     convolutions = head.child("m2")
     assert convolutions is not None
     removed.append(PrunedLayer(convolutions.path, "auxiliary heads: inference doesn't read them", nbytes(convolutions)))
     become_detect(head)
     head.state["f"] = main
-    _renumber(model, layers, gone)
+    renumber(model, layers, gone)
     return removed
 
 
-def _renumber(model: Module, layers: list[Module], gone: set[int]) -> None:
+def unread(
+    layers: Sequence[Module], sources: Sequence[Sequence[int]], auxiliary: Sequence[int]
+) -> tuple[set[int], list[PrunedLayer]]:
+    """The layers that only auxiliary heads read; `sources` are those of each layer, the last being the head's own."""
+    gone = ancestors(auxiliary, sources) - ancestors([len(layers) - 1], sources)
+    reason = "only the auxiliary heads read it, and inference doesn't read those"
+    return gone, [PrunedLayer(layers[index].path, reason, nbytes(layers[index])) for index in sorted(gone)]
+
+
+def renumber(model: Module, layers: list[Module], gone: set[int]) -> None:
+    """Leave these layers out; what names a layer by its number follows."""
     kept = [index for index in range(len(layers)) if index not in gone]
     places = {index: place for place, index in enumerate(kept)}
     _renumber_yaml(model, layers, places)
@@ -74,7 +82,7 @@ def _renumber(model: Module, layers: list[Module], gone: set[int]) -> None:
     model.state["save"] = saved([layers[index].attribute("f") for index in kept])
 
 
-def _entries(model: Module) -> tuple[list[Any], list[Any]] | None:
+def configured(model: Module) -> tuple[list[Any], list[Any]] | None:
     """The lists `backbone` and `head` of the configuration that the model was made from."""
     yaml = mapping(model.attribute("yaml", None)) or {}
     backbone, head = yaml.get("backbone"), yaml.get("head")
@@ -86,7 +94,7 @@ def _entries(model: Module) -> tuple[list[Any], list[Any]] | None:
 
 def _renumber_yaml(model: Module, layers: list[Module], places: dict[int, int]) -> None:
     """The entries of the layers that are kept; a configuration of another length is not the model's, and stays."""
-    found = _entries(model)
+    found = configured(model)
     if found is None or sum(map(len, found)) != len(layers):
         return
     start = 0
@@ -105,7 +113,7 @@ def _name_detect(model: Module, head: Module) -> None:
     """The plain class in the layer's `type` and in the configuration."""
     if head.attribute("type", None) in _IMPLICIT:
         head.state["type"] = _DETECT
-    found = _entries(model)
+    found = configured(model)
     if found is None or not found[1]:
         return
     entry = found[1][-1]
