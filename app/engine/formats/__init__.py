@@ -3,18 +3,31 @@
 from pathlib import Path
 from typing import Any
 
-from app.engine.formats.detect import ONNX, ONNX_ZIP, PT2, TORCH_LEGACY, TORCH_ZIP, Kind, detect, unsupported
+from app.engine.formats.detect import (
+    ONNX,
+    ONNX_ZIP,
+    PT2,
+    SAFETENSORS,
+    SAFETENSORS_ZIP,
+    TORCH_LEGACY,
+    TORCH_ZIP,
+    Kind,
+    detect,
+    unsupported,
+)
 from app.engine.formats.limits import Limits
 from app.engine.formats.mapped_file import MappedFile
 from app.engine.formats.torch_file import TorchFile
 from app.engine.formats.torch_legacy import read_torch_legacy, write_torch_legacy
 from app.engine.formats.torch_zip import read_torch_zip, write_torch_zip
 
-__all__ = ["GRAPH_KINDS", "Kind", "Limits", "TorchFile", "detect_file", "read_file", "write_file"]
+__all__ = ["GRAPH_KINDS", "WEIGHT_KINDS", "Kind", "Limits", "TorchFile", "detect_file", "read_file", "write_file"]
 
 _DEFAULTS = Limits()
 # Formats that hold the data flow; each has a reader of its own below this package.
 GRAPH_KINDS = frozenset({ONNX, ONNX_ZIP, PT2})
+# Formats that hold names and weights alone; their reader is below this package, too.
+WEIGHT_KINDS = frozenset({SAFETENSORS, SAFETENSORS_ZIP})
 
 
 def detect_file(path: Path, limits: Limits = _DEFAULTS) -> Kind:

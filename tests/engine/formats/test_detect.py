@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from app.engine.formats import GRAPH_KINDS, detect_file, read_file
+from app.engine.formats import GRAPH_KINDS, WEIGHT_KINDS, detect_file, read_file
 from app.errors import MalformedFile, UnsupportedFormat
 
 
@@ -48,6 +48,7 @@ CONTENTS = {
     "npz": saved(lambda stream: np.savez(stream, a=np.ones(2))),
     "zip": archive_of("readme.txt"),
     "onnx-zip": archive_of("net/model.onnx", "net/model.onnx.data"),
+    "safetensors-zip": archive_of("net/model.safetensors.index.json", "net/model-1.safetensors"),
     "safetensors": (2).to_bytes(8, "little") + b"{}",
     "onnx": b"\x08\x08\x12\x07pytorch:\x00",
     "tar": tar_of("storages"),
@@ -58,7 +59,10 @@ CONTENTS = {
 }
 
 
-@pytest.mark.parametrize("kind", [kind for kind in CONTENTS if kind not in {graph.code for graph in GRAPH_KINDS}])
+READ = {kind.code for kind in (*GRAPH_KINDS, *WEIGHT_KINDS)}
+
+
+@pytest.mark.parametrize("kind", [kind for kind in CONTENTS if kind not in READ])
 def test_a_file_that_is_not_read_is_named_with_what_to_upload_instead(tmp_path, kind):
     (tmp_path / "model.pt").write_bytes(CONTENTS[kind])
 
@@ -69,11 +73,11 @@ def test_a_file_that_is_not_read_is_named_with_what_to_upload_instead(tmp_path, 
     assert caught.value.remedy
 
 
-@pytest.mark.parametrize("kind", sorted(graph.code for graph in GRAPH_KINDS))
-def test_graph_files_are_known(tmp_path, kind):
+@pytest.mark.parametrize("kind", sorted(READ))
+def test_files_of_other_readers_are_known(tmp_path, kind):
     (tmp_path / "model.pt").write_bytes(CONTENTS[kind])
 
-    assert detect_file(tmp_path / "model.pt") in GRAPH_KINDS
+    assert detect_file(tmp_path / "model.pt").code == kind
     assert detect_file(tmp_path / "model.pt").code == kind
 
 

@@ -79,12 +79,11 @@ def build_family(form: FamilyForm, wanted: Architecture, tensors: Tensors) -> Bl
     return Blueprint(root, units, loose, family=form.title, read_as=form.title, classes=_classes(root), notes=notes)
 
 
-def share_of(form: FamilyForm, tensors: Tensors) -> float:
-    """Which part of all tensors is in blocks of the family, whole ones."""
-    root, _ = tree_of(tensors)
+def share_of(form: FamilyForm, root: Module, count: int) -> float:
+    """Which part of so many tensors is in blocks of the family, whole ones."""
     found = [module for module in root.walk() if form.is_block(module)]
     whole = [block for block in found if not _compared(form, [block]).count]
-    return sum(1 for block in whole for _ in names_of(block)) / len(tensors)
+    return sum(1 for block in whole for _ in names_of(block)) / count
 
 
 def _eps(form: FamilyForm, arguments: Mapping[str, Any]) -> float:
