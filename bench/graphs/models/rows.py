@@ -57,6 +57,8 @@ ROWS = (
     Row("unet", unet.unet, SMALL),
     Row("timm-repvgg-a0", zoo.from_timm("repvgg_a0"), exporter="torch.export, raw"),
     Row("timm-mobileone-s0", zoo.from_timm("mobileone_s0")),
+    Row("timm-repghostnet-050", zoo.from_timm("repghostnet_050")),
+    Row("timm-fastvit-t8", zoo.from_timm("fastvit_t8")),
     Row("ocr-det", Trained("ch_PP-OCRv4_det_infer.onnx"), (1, 3, 320, 320)),
     Row("ocr-cls", Trained("ch_ppocr_mobile_v2.0_cls_infer.onnx"), (1, 3, 48, 192), BATCH),
     Row("ocr-rec", Trained("ch_PP-OCRv4_rec_infer.onnx"), (1, 3, 48, 320), (0, 3)),

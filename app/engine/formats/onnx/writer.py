@@ -39,7 +39,7 @@ def rebuilt(file: OnnxFile, program: Program, graph: Graph) -> tuple[ModelProto,
     if model.ir_version >= _INITIALIZERS_ARE_INPUTS_BELOW:
         found = fold_constants(steps, program, model, file.tensors)
         steps, folded = found.steps, found.tensors
-        steps = arrange(steps, {**file.tensors, **folded}, program.dims, outputs)
+        steps = arrange(steps, {**file.tensors, **folded}, program.dims, outputs, Names(_taken(model, steps)).fresh)
     stored = {
         tensor.name: file.tensors[tensor.name] for tensor in model.graph.initializer if tensor.name in file.tensors
     }

@@ -1,6 +1,6 @@
 """Operators that only arrange elements: of several in a row one says it all, and one that changes nothing goes."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 from onnx import helper
@@ -8,6 +8,7 @@ from onnx import helper
 from app.engine.formats.onnx.order import Step, needed
 from app.engine.formats.onnx.simplify.aliases import bypass
 from app.engine.formats.onnx.simplify.facts import Facts, attribute
+from app.engine.formats.onnx.simplify.picking import picked_together, picks_at_once
 from app.engine.forward.onnx import Dims
 from app.engine.ir.tensors import StoredTensor
 
@@ -16,17 +17,25 @@ _MOST_ROUNDS: Final = 50
 
 
 def arrange(
-    steps: Sequence[Step], tensors: Mapping[str, StoredTensor], dims: Mapping[str, Dims], outputs: frozenset[str]
+    steps: Sequence[Step],
+    tensors: Mapping[str, StoredTensor],
+    dims: Mapping[str, Dims],
+    outputs: frozenset[str],
+    fresh: Callable[[str], str],
 ) -> list[Step]:
-    """The steps that are left once nothing can be shortened any more."""
+    """The steps that are left once nothing can be shortened any more.
+
+    A step changes what it reads, never what it gives: so what was found out of others holds for a whole round.
+    """
     left = needed(steps, outputs)
     for _ in range(_MOST_ROUNDS):
         facts = Facts(left, tensors, dims, outputs)
         shortened = [step for step in left if _shortened(step, facts)]
+        together = [made for step in left if (made := picked_together(step, facts, fresh))] if not shortened else []
         same = {step.outputs[0]: str(step.inputs[0]) for step in left if _changes_nothing(step, facts)}
-        if not shortened and not same:
+        if not shortened and not together and not same:
             break
-        left = needed(bypass(left, same, outputs), outputs)
+        left = needed(bypass([*left, *together], same, outputs), outputs)
     return left
 
 
@@ -36,9 +45,9 @@ def _shortened(step: Step, facts: Facts) -> bool:
             return _reads_before_reshapes(step, facts)
         case "Transpose":
             return _reads_before_transpose(step, facts)
-        case "Concat":
-            return _takes_parts_of_parts(step, facts)
-    return False
+        case "Concat" if _takes_parts_of_parts(step, facts):
+            return True
+    return picks_at_once(step, facts)
 
 
 def _reads_before_reshapes(step: Step, facts: Facts) -> bool:

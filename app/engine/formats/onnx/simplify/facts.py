@@ -6,6 +6,7 @@ from functools import cached_property
 from typing import Any, Final
 
 from onnx import helper
+from torch import Tensor
 
 from app.engine.formats.onnx.emit import Weight
 from app.engine.formats.onnx.order import Step
@@ -50,14 +51,17 @@ class Facts:
         alone = len(step.outputs) == 1 and step.outputs[0] not in self.fixed
         return self._readers.get(step.outputs[0], []) if alone else []
 
-    def integers(self, step: Step, index: int) -> tuple[int, ...] | None:
-        """The numbers of an input that is a short constant of integers."""
+    def constant(self, step: Step, index: int) -> Tensor | None:
+        """The numbers of an input that is a short constant."""
         read = step.inputs[index] if index < len(step.inputs) else ""
         if isinstance(read, Weight):
-            tensor = read.const.literal
-        else:
-            stored = self.tensors.get(read)
-            tensor = stored.read() if stored is not None and stored.numel <= _READ_ELEMENTS else None
+            return read.const.literal
+        stored = self.tensors.get(read)
+        return stored.read() if stored is not None and stored.numel <= _READ_ELEMENTS else None
+
+    def integers(self, step: Step, index: int) -> tuple[int, ...] | None:
+        """The same, of integers."""
+        tensor = self.constant(step, index)
         if tensor is None or tensor.is_floating_point():
             return None
         return tuple(int(number) for number in tensor.reshape(-1).tolist())

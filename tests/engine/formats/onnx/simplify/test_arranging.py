@@ -152,3 +152,51 @@ def test_a_sum_with_zeros_that_enlarges_stays(left):
 
     assert left(net(nodes, [value("x", "n", 1)], value("y", "n", 4), zeros=zeros)) == ["Relu", "Add", "Relu"]
     assert left(net(nodes, [value("x", "n", 4)], value("y", "n", 4), zeros=zeros)) == ["Relu", "Relu"]
+
+
+def test_sizes_that_are_picked_one_by_one_are_picked_together(left):
+    """As exporters write x.reshape(n, 1, h, w): each size a number that is made a list of one."""
+    nodes = [node("Relu", "x", "r"), node("Shape", "r", "shape")]
+    for name in ("n", "h", "w"):
+        nodes += [node("Gather", f"shape {name}_at", name), node("Unsqueeze", f"{name} front", f"{name}_list")]
+    nodes += [
+        node("Concat", "n_list one h_list w_list", "target", axis=0),
+        node("Reshape", "r target", "y"),
+    ]
+    constants = {"n_at": 0, "h_at": 2, "w_at": -1, "front": [0], "one": [-1]}
+    model = net(nodes, [value("x", "n", 4, "h", "w")], value("y", "n", "c", "h", "w"), **constants)
+
+    assert left(model) == ["Relu", "Shape", "Gather", "Gather", "Concat", "Reshape"]
+
+
+def test_a_size_that_serves_as_a_number_too_is_picked_as_one(left):
+    nodes = [
+        node("Shape", "x", "shape"),
+        node("Gather", "shape at", "n"),
+        node("Unsqueeze", "n front", "list"),
+        node("Mul", "n two", "twice"),
+        node("Unsqueeze", "twice front", "second"),
+        node("Concat", "list second", "target", axis=0),
+        node("Expand", "z target", "y"),
+    ]
+    inputs = [value("x", "n", 4), value("z", 1, 1)]
+    model = net(nodes, inputs, value("y", "n", "m"), at=0, front=[0], two=2)
+
+    assert left(model).count("Unsqueeze") == 2
+
+
+@pytest.mark.parametrize(
+    ("start", "end", "kinds"),
+    [(0, 1, ["Gather"]), (2, 3, ["Gather"]), (-1, 2**62, ["Gather"]), (-2, -1, ["Gather"])],
+)
+def test_one_part_of_a_stack_is_picked_without_a_detour(left, start, end, kinds):
+    nodes = [node("Slice", "x start end axis", "a"), node("Squeeze", "a axis", "y")]
+    constants = {"start": [start], "end": [end], "axis": [0]}
+
+    assert left(net(nodes, [value("x", 3, "n", 4)], value("y", "n", 4), **constants)) == kinds
+
+
+def test_a_list_of_one_of_a_gather_along_another_dimension_stays(left):
+    nodes = [node("Gather", "x at", "a", axis=1), node("Unsqueeze", "a front", "y")]
+
+    assert left(net(nodes, [value("x", "n", 4, 5)], value("y", 1, "n", 5), at=2, front=[0])) == ["Gather", "Unsqueeze"]
