@@ -8,7 +8,7 @@ from typing import Any
 from app.engine.forward.structure import maps
 from app.engine.forward.vocabulary import UnknownFlow
 from app.engine.fuse.units import Unit, blocks, unit_of
-from app.engine.ir.module import Module
+from app.engine.ir.module import Module, is_inside
 from app.engine.weights.blueprint import Blueprint, Mismatch
 from app.engine.weights.container import Tensors
 from app.engine.weights.tree import names_of, tree_of
@@ -48,41 +48,58 @@ class Parts:
 
 
 @dataclass(frozen=True, slots=True)
-class FamilyForm:
-    """How one knows a block of the family, what is in it, and how it becomes one that can be read.
+class BlockForm:
+    """How one knows a block, what is in it, and how it becomes one that can be read.
 
     `parts` may ask for layers that are not there: they are reported as missing. `dress(block, setting)` gives all
     modules of a block their classes and geometry, and returns how many channels it puts out.
     """
 
-    name: str  # as in `architecture=repvgg`
-    title: str
     is_block: Callable[[Module], bool]
-    deployed: str  # the child that a block has which was fused already
     parts: Callable[[Module], Parts]
     dress: Callable[[Module, Setting], int]
+
+
+@dataclass(frozen=True, slots=True)
+class FamilyForm:
+    """The kinds of blocks that a family's models are made of; the first that fits a module serves."""
+
+    name: str  # as in `architecture=repvgg`
+    title: str
+    blocks: tuple[BlockForm, ...]
+    deployed: str  # the child that a block has which was fused already
+
+    def found(self, root: Module) -> list[tuple[Module, BlockForm]]:
+        """The outermost blocks of a tree, in its order."""
+        found: list[tuple[Module, BlockForm]] = []
+        for module in root.walk():
+            if found and is_inside(module.path, found[-1][0].path):
+                continue
+            form = next((form for form in self.blocks if form.is_block(module)), None)
+            if form is not None:
+                found.append((module, form))
+        return found
 
 
 def build_family(form: FamilyForm, wanted: Architecture, tensors: Tensors) -> Blueprint | Mismatch:
     """The tree with every block of the family dressed, each a unit of its own."""
     eps = _eps(form, wanted.arguments)
     root, loose = tree_of(tensors)
-    found = [module for module in root.walk() if form.is_block(module)]
+    found = form.found(root)
     fused = sum(1 for module in root.walk() if module.child(form.deployed) is not None)
     if not found and not fused:
         return Mismatch(reason=f"none of its {len(tensors):,} tensors is in a block of {form.title}")
-    mismatch = _compared(form, found)
+    mismatch = _compared(found)
     if mismatch.count:
         return mismatch
     units = blocks(root, tuple(_units(form, found, eps)), f"it is in no block of {form.title}")
-    notes = (f"{fused} blocks are in their deploy form already",) if fused else ()
+    notes = (f"{fused} blocks were in their deploy form already",) if fused else ()
     return Blueprint(root, units, loose, family=form.title, read_as=form.title, classes=_classes(root), notes=notes)
 
 
 def share_of(form: FamilyForm, root: Module, count: int) -> float:
     """Which part of so many tensors is in blocks of the family, whole ones."""
-    found = [module for module in root.walk() if form.is_block(module)]
-    whole = [block for block in found if not _compared(form, [block]).count]
+    whole = [block for block, kind in form.found(root) if not _compared([(block, kind)]).count]
     return sum(1 for block in whole for _ in names_of(block)) / count
 
 
@@ -104,10 +121,10 @@ def _eps(form: FamilyForm, arguments: Mapping[str, Any]) -> float:
     return float(eps)
 
 
-def _compared(form: FamilyForm, found: Sequence[Module]) -> Mismatch:
+def _compared(found: Sequence[tuple[Module, BlockForm]]) -> Mismatch:
     """What the blocks lack, and what they hold that no block of the family has."""
     missing, unexpected = [], []
-    for block in found:
+    for block, form in found:
         there = {name.removeprefix(f"{block.path}.") for name, _ in names_of(block)}
         parts = form.parts(block)
         missing += [block.at(name) for name in sorted(parts.expected() - there)]
@@ -115,10 +132,10 @@ def _compared(form: FamilyForm, found: Sequence[Module]) -> Mismatch:
     return Mismatch(missing, unexpected)
 
 
-def _units(form: FamilyForm, found: Sequence[Module], eps: float) -> Iterator[Unit]:
+def _units(form: FamilyForm, found: Sequence[tuple[Module, BlockForm]], eps: float) -> Iterator[Unit]:
     incoming: int | None = None
-    for block in found:
-        incoming = form.dress(block, Setting(eps, incoming))
+    for block, kind in found:
+        incoming = kind.dress(block, Setting(eps, incoming))
         try:
             shapes = _SHAPES(block)
             assert shapes is not None

@@ -53,16 +53,24 @@ def layer(block: Module, path: str) -> Module:
     return found
 
 
+def conv_bn(sequence: Module, groups: int, eps: float) -> int:
+    """A sequence of `conv` and `bn`; how many channels it puts out."""
+    conv = layer(sequence, "conv")
+    convolve(conv, groups)
+    channels = weight_of(conv).shape[0]
+    normalise(layer(sequence, "bn"), eps, channels)
+    order(sequence, "conv", "bn")
+    dress(sequence, SEQUENTIAL)
+    return channels
+
+
 def branch(block: Module, name: str, groups: int, eps: float, channels: int) -> None:
     """A sequence of `conv` and `bn` that puts out so many channels."""
     sequence = layer(block, name)
     conv = layer(sequence, "conv")
-    convolve(conv, groups)
     if weight_of(conv).shape[0] != channels:
         raise misshapen(conv, "weight", f"({channels}, ...)")
-    normalise(layer(sequence, "bn"), eps, channels)
-    order(sequence, "conv", "bn")
-    dress(sequence, SEQUENTIAL)
+    conv_bn(sequence, groups, eps)
 
 
 def order(module: Module, *names: str) -> None:
