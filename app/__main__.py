@@ -84,6 +84,9 @@ def fuse(
     output_kind: Annotated[
         Literal["keep", "pt2", "onnx"], typer.Option(help="What a state dict becomes: itself, or a program.")
     ] = "keep",
+    overridable: Annotated[
+        Literal["keep", "fold"], typer.Option(help="ONNX initializers that are inputs too: kept, or constants.")
+    ] = "keep",
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:N.", show_default="auto")] = None,
 ) -> None:
     """Fuse a checkpoint, an ONNX model or a torch.export program here, without a server."""
@@ -100,6 +103,7 @@ def fuse(
         "architecture": architecture,
         "plan": plan,
         "output": output_kind,
+        "overridable": overridable,
     }
     raise typer.Exit(fuse_file(source, output, report, options, settings))
 

@@ -53,3 +53,9 @@ class FuseOptions(BaseModel):
         description="`keep` gives a state dict back in the kind of file that it came in; "
         "`pt2` and `onnx` give a program that runs without the model's code, for architectures that can be built.",
     )
+    overridable: Literal["keep", "fold"] = Field(
+        default="keep",
+        description="What initializers of an ONNX model are that are inputs as well (ir_version 4 and later: defaults "
+        "that a caller may override). `keep` leaves them and what reads them as they are; `fold` takes them as "
+        "constants, and those that are folded are no inputs any more.",
+    )

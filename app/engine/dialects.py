@@ -17,7 +17,7 @@ from app.engine.fuse.census import Census
 from app.engine.ir import graph as ir
 from app.engine.ir.graph import Graph
 from app.engine.ir.program import Port, Program
-from app.errors import UnsupportedFormat
+from app.errors import InvalidOption, UnsupportedFormat
 
 Shapes = Mapping[str, tuple[int, ...]]
 
@@ -34,16 +34,25 @@ class Dialect:
     count: Callable[[Any], Census]
     # The outputs as the format's own runtime computes them, without fusing anything; None: the numeric reading serves.
     run: Callable[[Path, Sequence[str], Sequence[Tensor], str], list[Tensor]] | None
+    # Constants that a caller may override.
+    defaults: Callable[[Any], tuple[str, ...]] = lambda file: ()
 
 
-def dialect_of(kind: Kind) -> Dialect:
+def dialect_of(kind: Kind, fold_defaults: bool = False) -> Dialect:
     """What is known of a graph format. Raises UnsupportedFormat where its extra is not installed."""
     if kind == ONNX_ZIP:
-        return _onnx_archive()
-    return _onnx() if kind == ONNX else _pt2()
+        return _onnx_archive(fold_defaults)
+    if kind == ONNX:
+        return _onnx(fold_defaults)
+    if fold_defaults:
+        raise InvalidOption(
+            "overridable is 'fold', and the file is a torch.export program.",
+            remedy="Leave it out: it is for ONNX models.",
+        )
+    return _pt2()
 
 
-def _onnx() -> Dialect:
+def _onnx(fold_defaults: bool) -> Dialect:
     try:
         import app.engine.formats.onnx as form
         import app.engine.forward.onnx as tables
@@ -56,17 +65,18 @@ def _onnx() -> Dialect:
     return Dialect(
         read=form.read_onnx,
         ports=lambda file: tables.ports(file.model),
-        follow=lambda file, shapes: tables.follow(file.model, file.tensors, shapes),
+        follow=lambda file, shapes: tables.follow(file.model, file.tensors, shapes, fold_defaults),
         write=form.write_onnx,
         operators_of=form.operators_of,
         count=form.count,
         run=run_onnx,
+        defaults=lambda file: tables.defaults(file.model),
     )
 
 
-def _onnx_archive() -> Dialect:
+def _onnx_archive(fold_defaults: bool) -> Dialect:
     """The same graphs, read and written with their external data."""
-    dialect = _onnx()
+    dialect = _onnx(fold_defaults)
     import app.engine.formats.onnx as form
     from app.engine.verify.onnx_runtime import run_onnx_archive
 

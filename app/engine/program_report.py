@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -37,6 +37,7 @@ from app.report import (
 if TYPE_CHECKING:  # the steps make the job, the report reads it
     from app.engine.programs import ProgramEvidence, ProgramJob
 
+_SHOWN = 3
 _NAMES = {"onnx": "ONNX graph", "onnx-zip": "ONNX graph", "pt2": "torch.export program"}
 
 
@@ -62,6 +63,7 @@ def report_of(
     fusion: ProgramFusion,
     evidence: ProgramEvidence | None,
     after: Census,
+    defaults: Sequence[str],
     equivalence: Equivalence | None,
     asked: Asked,
     digests: tuple[str, str],
@@ -97,7 +99,7 @@ def report_of(
         refused=refused,
         removed=(),
         read_as=_read_as(job),
-        notes=_notes(job, fusion, evidence),
+        notes=(*_notes(job, fusion, evidence), *_default_notes(job, defaults)),
         timings_seconds={**seconds, "total": round(sum(seconds.values()), 6)},
         environment=environment_of(asked.device),
     )
@@ -108,7 +110,10 @@ def inspection_of(job: ProgramJob, source: Path, filename: str, digest: str) -> 
         input=_input(job, source, filename, digest),
         read_as=_read_as(job),
         globals=(),
-        notes=tuple(f"{part.path}: {part.reason}" for part in job.program.skipped),
+        notes=(
+            *(f"{part.path}: {part.reason}" for part in job.program.skipped),
+            *_default_notes(job, job.dialect.defaults(job.file)),
+        ),
     )
 
 
@@ -132,7 +137,7 @@ def _replaced(fusion: ProgramFusion, evidence: ProgramEvidence | None) -> tuple[
 def _refused(job: ProgramJob, fusion: ProgramFusion) -> tuple[Refused, ...]:
     """What could have been folded and was not, and what was not read; each reason once, in order."""
     left = [(cut.path, cut.code, cut.reason) for cut in fusion.cuts]
-    unread = [(part.path, part.code, part.reason) for part in job.program.skipped]
+    unread = [(part.path, part.code, part.reason) for part in (*job.program.withheld, *job.program.skipped)]
     found = dict.fromkeys([*left, *unread])
     return tuple(Refused(path=path, code=code, reason=reason) for path, code, reason in found)
 
@@ -153,6 +158,26 @@ def _notes(job: ProgramJob, fusion: ProgramFusion, evidence: ProgramEvidence | N
     if evidence is not None and evidence.note:
         notes.append(evidence.note)
     return tuple(notes)
+
+
+def _default_notes(job: ProgramJob, left: Sequence[str]) -> Iterator[str]:
+    """What became of initializers that a caller may override."""
+    before = job.dialect.defaults(job.file)
+    gone = [name for name in before if name not in left]
+    if gone:
+        yield (
+            f"{len(gone)} initializers that were inputs as well are constants now, and no inputs any more "
+            f"({_some(gone)}): a caller that gave them has to stop"
+        )
+    elif before:
+        yield (
+            f"{len(before)} initializers are inputs as well ({_some(before)}), so that a caller may override them: "
+            "they and what reads them are left as they are; if nobody does, pass overridable=fold"
+        )
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:_SHOWN]) + (", ..." if len(names) > _SHOWN else "")
 
 
 def _input(job: ProgramJob, source: Path, filename: str, digest: str) -> InputFile:

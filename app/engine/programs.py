@@ -67,7 +67,7 @@ def read(source: Path, options: FuseOptions) -> ProgramJob:
     refuse_options(options, "a graph file", "architecture", "plan", "output")
     mapped = MappedFile(source)
     kind = detect(mapped, _LIMITS)
-    dialect = dialect_of(kind)
+    dialect = dialect_of(kind, options.overridable == "fold")
     file = dialect.read(mapped, _LIMITS)
     ports = dialect.ports(file)
     shapes, program = _followed(dialect, file, ports, options.probe_shape)
@@ -198,7 +198,7 @@ def _reread(job: ProgramJob, target: Path) -> Any:
 
 def _check_alike(before: Program, after: Program) -> None:
     """The written file must have kept its face. Raises NotEquivalent."""
-    faces = [(program.inputs, program.outputs, len(program.skipped)) for program in (before, after)]
+    faces = [(one.inputs, one.outputs, one.defaults, len(one.skipped)) for one in (before, after)]
     if faces[0] != faces[1] or len(before.graph.inputs) != len(after.graph.inputs):
         raise NotEquivalent("the written file has other inputs, outputs or unread operators than the one that was read")
 
@@ -227,8 +227,9 @@ def report(
     seconds: Mapping[str, float],
 ) -> Report:
     """The report on a graph file."""
-    census = job.dialect.count(_reread(job, asked.target))
-    return report_of(job, fusion, evidence, census, equivalence, asked, digests, seconds)
+    written = _reread(job, asked.target)
+    census, defaults = job.dialect.count(written), job.dialect.defaults(written)
+    return report_of(job, fusion, evidence, census, defaults, equivalence, asked, digests, seconds)
 
 
 def recognised(job: ProgramJob) -> Recognised:

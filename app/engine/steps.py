@@ -9,6 +9,8 @@ from app.errors import InvalidOption
 from app.options import FuseOptions
 from app.report import Equivalence, Recognised, Report
 
+_MEANT_FOR = {"overridable": "ONNX models"}
+
 J = TypeVar("J")  # what was read
 P = TypeVar("P")  # the plan
 E = TypeVar("E")  # the evidence
@@ -51,7 +53,7 @@ def refuse_options(options: FuseOptions, what: str, *names: str) -> None:
         if given != FuseOptions.model_fields[name].default:
             raise InvalidOption(
                 f"{name} is {str(given)[:100]!r}, and the file is {what}.",
-                remedy="Leave it out: it is for state dicts and safetensors files.",
+                remedy=f"Leave it out: it is for {_MEANT_FOR.get(name, 'state dicts and safetensors files')}.",
                 option=name,
             )
 

@@ -41,7 +41,7 @@ def _check_options(options: FuseOptions) -> None:
             remedy="Leave it out: it is for ONNX and .pt2 files. Descriptions of modules say what they take.",
         )
     refuse_strict_plan(options)
-    refuse_options(options, "a checkpoint of pickled modules", "architecture", "output")
+    refuse_options(options, "a checkpoint of pickled modules", "architecture", "output", "overridable")
 
 
 def plan(job: Job, options: FuseOptions) -> Plan:

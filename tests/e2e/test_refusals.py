@@ -13,6 +13,8 @@ from typing import Any
 import httpx
 import pytest
 
+from app.options import FuseOptions
+
 _FILE = ("model", ("a.pt", b"PK not really"))
 
 
@@ -65,7 +67,7 @@ def test_a_form_that_is_wrong_is_told_what_is_wrong(api: Any, parts: Any, code: 
 def test_an_unknown_option_is_answered_with_the_known_ones(api: Any) -> None:
     problem = _problem(api.http.post("/fuse", files=[("eps", (None, "1"))]), 422, "invalid-option")
 
-    assert problem["allowed"] == ["model", "max_error", "dtype", "strict", "probe_shape"]
+    assert problem["allowed"] == ["model", *FuseOptions.model_fields]
     assert "max_error, dtype, strict" in problem["remedy"]
 
 
@@ -297,7 +299,7 @@ def test_the_document_describes_the_form_the_problems_and_every_path(api: Any) -
     document = api.http.get("/openapi.json").json()
 
     form = document["paths"]["/fuse"]["post"]["requestBody"]["content"]["multipart/form-data"]["schema"]
-    assert set(form["properties"]) == {"model", "max_error", "dtype", "strict", "probe_shape"}
+    assert set(form["properties"]) == {"model", *FuseOptions.model_fields}
     assert form["properties"]["max_error"]["type"] == "number"  # and not null, which a form does not have
     assert "ProblemDocument" in document["components"]["schemas"]
     assert "Report" in document["components"]["schemas"]

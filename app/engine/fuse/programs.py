@@ -41,10 +41,10 @@ class ProgramFusion:
 def plan_program(program: Program, operators_of: OperatorsOf) -> ProgramFusion:
     """Find what can be replaced and compute its weights. Nothing is edited."""
 
-    owners = _Owners(program)
+    owners, withheld = _Owners(program), {part.path: Barrier(part.code, part.reason) for part in program.withheld}
 
     def read(graph: Graph) -> affine.Reading:
-        places = {id(node): _place(node) for node in graph.nodes}
+        places = {id(node): _place(node, withheld) for node in graph.nodes}
         sharing, denied = Sharing(graph), set[int]()
         while True:
             offers = _Offers(owners, sharing, operators_of, denied)
@@ -80,9 +80,9 @@ def _inside(reading: affine.Reading) -> set[int]:
     return {id(node) for region in reading.regions if region.pending.core for node in region.nodes}
 
 
-def _place(node: Node) -> affine.Place:
+def _place(node: Node, withheld: Mapping[str, Barrier]) -> affine.Place:
     if isinstance(node.operation, ir.Apply):
-        return Barrier("not-linear", f"{node.operation.name} is not linear")
+        return withheld.get(node.owner) or Barrier("not-linear", f"{node.operation.name} is not linear")
     return _ANYWHERE
 
 

@@ -1,7 +1,7 @@
 """From the caller's options to the model that a file's weights belong to; without them, what it may be."""
 
 from app.engine.caller_plan import CallerPlan, invalid_plan, read_plan
-from app.engine.steps import refuse_strict_plan
+from app.engine.steps import refuse_options, refuse_strict_plan
 from app.engine.weights.blueprint import Blueprint
 from app.engine.weights.container import Container
 from app.engine.weights.naming import prefixes
@@ -30,6 +30,7 @@ def _check(options: FuseOptions) -> None:
             option="plan",
         )
     refuse_strict_plan(options)
+    refuse_options(options, "one of weights alone", "overridable")
     if options.output != "keep":
         raise InvalidOption(
             f"output is {options.output!r}, and only the weights of this architecture can be given back.",

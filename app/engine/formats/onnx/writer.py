@@ -5,6 +5,7 @@ from pathlib import Path
 
 from onnx import ModelProto, NodeProto, TensorProto
 
+from app.engine.formats.onnx.defaults import folded_defaults
 from app.engine.formats.onnx.naming import Names, all_names
 from app.engine.formats.onnx.onnx_file import OnnxFile
 from app.engine.formats.onnx.order import Step, needed, ordered
@@ -39,18 +40,21 @@ def rebuilt(file: OnnxFile, program: Program, graph: Graph) -> tuple[ModelProto,
     if model.ir_version >= _INITIALIZERS_ARE_INPUTS_BELOW:
         found = fold_constants(steps, program, model, file.tensors)
         steps, folded = found.steps, found.tensors
-        steps = arrange(steps, {**file.tensors, **folded}, program.dims, outputs, Names(_taken(model, steps)).fresh)
+        fixed = {name: stored for name, stored in file.tensors.items() if name not in program.defaults}
+        fresh = Names(_taken(model, program, steps)).fresh
+        steps = arrange(steps, {**fixed, **folded}, program.dims, outputs, fresh)
     stored = {
         tensor.name: file.tensors[tensor.name] for tensor in model.graph.initializer if tensor.name in file.tensors
     }
-    namer = Namer(stored, Names(_taken(model, steps)))
+    namer = Namer(stored, Names(_taken(model, program, steps)))
     namer.resolve(steps)
     made = folded | namer.made
+    declared = {value.name for value in model.graph.input} - folded_defaults(model, program, steps)
     if model.ir_version >= _INITIALIZERS_ARE_INPUTS_BELOW:
-        unify(steps, stored | made, outputs | {value.name for value in model.graph.input})
+        unify(steps, stored | made, declared | outputs)
         steps = share(ordered(steps), outputs)
-    old = _old(file, _read(model, steps) - set(made))
-    _fill(model, file, ordered(steps), {one.head.name for one in old})
+    old = _old(file, (_read(model, steps) - set(made)) | set(program.defaults))
+    _fill(model, file, ordered(steps), {one.head.name for one in old}, declared)
     initializers = [*old, *_new(made, _read(model, steps))]
     if model.ir_version < _INITIALIZERS_ARE_INPUTS_BELOW:
         _declare(model, initializers)
@@ -61,9 +65,9 @@ def _read(model: ModelProto, steps: Iterable[Step]) -> set[str]:
     return {name for step in steps for name in step.reads()} | {value.name for value in model.graph.output}
 
 
-def _taken(model: ModelProto, steps: Iterable[Step]) -> set[str]:
+def _taken(model: ModelProto, program: Program, steps: Iterable[Step]) -> set[str]:
     """Names that a new tensor may not have: those still in use, and those of the file's own values."""
-    left = {name for step in steps for name in step.outputs} | _read(model, steps)
+    left = {name for step in steps for name in step.outputs} | _read(model, steps) | set(program.defaults)
     weights = {tensor.name for tensor in model.graph.initializer}
     weights |= {node.output[0] for node in model.graph.node if is_constant(node)}
     return left | (all_names(model) - weights)
@@ -92,12 +96,16 @@ def _new(tensors: Mapping[str, StoredTensor], read: set[str]) -> list[Initialize
     ]
 
 
-def _fill(model: ModelProto, file: OnnxFile, steps: Iterable[Step], old: set[str]) -> None:
+def _fill(model: ModelProto, file: OnnxFile, steps: Iterable[Step], old: set[str], declared: set[str]) -> None:
     """The graph's operators, and of what it says of values and tensors only what is about those that are left."""
     graph, was_initializer = model.graph, {tensor.name for tensor in model.graph.initializer}
     nodes = [_node(step, file) for step in steps]
     given = {name for node in nodes for name in node.output}
-    inputs = [value for value in graph.input if value.name not in was_initializer or value.name in old]
+    inputs = [
+        value
+        for value in graph.input
+        if value.name not in was_initializer or (value.name in old and value.name in declared)
+    ]
     known = [value for value in graph.value_info if value.name in given]
     notes = [note for note in graph.quantization_annotation if note.tensor_name in given | old]
     for field, kept in (("node", nodes), ("input", inputs), ("value_info", known), ("quantization_annotation", notes)):

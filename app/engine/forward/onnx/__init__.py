@@ -2,8 +2,19 @@
 
 from app.engine.forward.onnx.call import Dims, first_output
 from app.engine.forward.onnx.follow import follow
-from app.engine.forward.onnx.inner import captured, inner_graphs
+from app.engine.forward.onnx.inner import captured, inner_graphs, needed
 from app.engine.forward.onnx.operators.table import RANDOM
-from app.engine.forward.onnx.ports import ports
+from app.engine.forward.onnx.ports import DEFAULTS_SINCE, defaults, ports
 
-__all__ = ["RANDOM", "Dims", "captured", "first_output", "follow", "inner_graphs", "ports"]
+__all__ = [
+    "DEFAULTS_SINCE",
+    "RANDOM",
+    "Dims",
+    "captured",
+    "defaults",
+    "first_output",
+    "follow",
+    "inner_graphs",
+    "needed",
+    "ports",
+]

@@ -1,7 +1,7 @@
 """Follows an ONNX graph from its inputs and writes down what it computes in the small SSA form."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from math import prod
 from typing import Final
@@ -14,8 +14,8 @@ from app.engine.forward.onnx.emitter import READ_ELEMENTS, Emitter, Known
 from app.engine.forward.onnx.ends import Ends, live_graph
 from app.engine.forward.onnx.inner import captured, inner_graphs, needed
 from app.engine.forward.onnx.operators.normalization import PARTIAL
-from app.engine.forward.onnx.operators.table import OPERATORS, OTHERS, RANDOM, SIZED_BY
-from app.engine.forward.onnx.ports import ports
+from app.engine.forward.onnx.operators.table import OPERATORS, OTHERS, RANDOM, SIZED_BY, WEIGHTED
+from app.engine.forward.onnx.ports import DEFAULTS_SINCE, defaults, ports
 from app.engine.forward.onnx.static import declared_types, in_default_domain, static_dims, traced_dims
 from app.engine.forward.vocabulary import UnknownFlow, const
 from app.engine.ir.graph import Const, Value
@@ -23,12 +23,21 @@ from app.engine.ir.onnx_dtypes import torch_dtype
 from app.engine.ir.program import Program, Skipped
 from app.engine.ir.tensors import StoredTensor
 
-_CONSTANTS_ARE_WRITTEN_FROM: Final = 4  # of ir_version: before, each initializer is an input as well
+_CONSTANTS_ARE_WRITTEN_FROM: Final = DEFAULTS_SINCE  # before, each initializer is an input as well
 
 
-def follow(model: ModelProto, tensors: Mapping[str, StoredTensor], shapes: Mapping[str, tuple[int, ...]]) -> Program:
-    """The whole graph for inputs of these shapes. What is not known is skipped and named; that is no error."""
-    return _Follower(in_default_domain(model), tensors, shapes).program()
+def follow(
+    model: ModelProto,
+    tensors: Mapping[str, StoredTensor],
+    shapes: Mapping[str, tuple[int, ...]],
+    fold_defaults: bool = False,
+) -> Program:
+    """The whole graph for inputs of these shapes. What is not known is skipped and named; that is no error.
+
+    An initializer that a caller may override is taken as it is; nothing but `fold_defaults` makes it a constant.
+    """
+    open_to_callers = () if fold_defaults else defaults(model)
+    return _Follower(in_default_domain(model), tensors, shapes, open_to_callers).program()
 
 
 @dataclass(slots=True)
@@ -45,16 +54,22 @@ class _Seen:
     # By the operator that asks for it: of which the file wants to know the sizes.
     measured: list[tuple[str, Value]] = field(default_factory=list)
     targets: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    overridable: dict[str, str] = field(default_factory=dict)  # names of constants: the default that they depend on
+    withheld: list[Skipped] = field(default_factory=list)
 
 
 class _Follower:
     def __init__(
-        self, model: ModelProto, tensors: Mapping[str, StoredTensor], shapes: Mapping[str, tuple[int, ...]]
+        self,
+        model: ModelProto,
+        tensors: Mapping[str, StoredTensor],
+        shapes: Mapping[str, tuple[int, ...]],
+        defaults: tuple[str, ...],
     ) -> None:
-        self._model, self._tensors, self._shapes = model, tensors, shapes
+        self._model, self._tensors, self._shapes, self._defaults = model, tensors, shapes, defaults
         self._ops, self._seen = Emitter(), _Seen()
         self._opsets = {opset.domain: opset.version for opset in model.opset_import}
-        self._static = static_dims(model)
+        self._static = static_dims(model, defaults)
         self._outputs = {value.name for value in model.graph.output}
 
     @cached_property
@@ -89,14 +104,20 @@ class _Follower:
             seen.aliases,
             {name: known for name, known in seen.known.items() if isinstance(known, Const)},
             seen.targets,
-            dims=self._static,
+            self._defaults,
+            tuple(seen.withheld),
+            self._static,
         )
 
     def _inputs(self) -> list[Value]:
         """The file's inputs as values; initializers as constants."""
         for tensor in self._model.graph.initializer:
             if tensor.name in self._tensors:
-                self._seen.known[tensor.name] = const(tensor.name, self._tensors[tensor.name])
+                given = const(tensor.name, self._tensors[tensor.name])
+                # As a size that may differ: it may be looked at, but no weight is made of it.
+                overridable = tensor.name in self._defaults
+                self._seen.known[tensor.name] = replace(given, varies=True) if overridable else given
+        self._seen.overridable = {name: name for name in self._defaults}
         inputs = []
         for port in ports(self._model):
             value = Value(tuple(self._shapes[port.name]), None, port.dtype)
@@ -124,10 +145,25 @@ class _Follower:
         for name, known in zip(node.output, results, strict=False):
             if name:
                 self._take(node, name, known)
+        self._withhold(node, results)
         if all(isinstance(known, Const) for known in results):
             self._measure(node, [known for known in results if isinstance(known, Const)])
         if node.op_type in PARTIAL and len(self._ops.nodes) - before > 1:
             self._seen.partial.add(self._ops.owner)
+
+    def _withhold(self, node: NodeProto, results: Sequence[Known]) -> None:
+        """What is made of a default depends on the caller, too; an operator that would fold it is told."""
+        found = [self._seen.overridable[name] for name in node.input if name in self._seen.overridable]
+        if not found:
+            return
+        if all(isinstance(known, Const) for known in results):
+            self._seen.overridable.update((name, found[0]) for name in node.output if name)
+        elif node.op_type in WEIGHTED and not node.domain:
+            why = (
+                f"{node.op_type} reads {found[0]!r}, a default that a caller may override as an input of that name; "
+                "overridable=fold takes it as a constant"
+            )
+            self._seen.withheld.append(Skipped(self._ops.owner, "overridable-default", why))
 
     def _take(self, node: NodeProto, name: str, known: Known) -> None:
         """An output that is one of the inputs says that the operator changes nothing."""

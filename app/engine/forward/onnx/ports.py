@@ -1,16 +1,33 @@
 """The inputs that a graph file declares."""
 
+from typing import Final
+
 from onnx import ModelProto, ValueInfoProto
 
 from app.engine.ir.onnx_dtypes import torch_dtype
 from app.engine.ir.program import Port
 
+DEFAULTS_SINCE: Final = 4  # of ir_version
+
 
 def ports(model: ModelProto) -> tuple[Port, ...]:
     """The true inputs in order: no initializers, and no sequences or strings, which no tensor can hold."""
     given = {tensor.name for tensor in model.graph.initializer}
+    given |= {sparse.values.name for sparse in model.graph.sparse_initializer}
     declared = [value for value in model.graph.input if value.name not in given]
     return tuple(port for port in map(_port, declared) if port is not None)
+
+
+def defaults(model: ModelProto) -> tuple[str, ...]:
+    """Initializers that are inputs as well, in the order of the inputs: a caller may override them.
+
+    Before ir_version 4 every initializer had to be an input, which said nothing.
+    """
+    if model.ir_version < DEFAULTS_SINCE:
+        return ()
+    given = {tensor.name for tensor in model.graph.initializer}
+    given |= {sparse.values.name for sparse in model.graph.sparse_initializer}
+    return tuple(value.name for value in model.graph.input if value.name in given)
 
 
 def _port(value: ValueInfoProto) -> Port | None:

@@ -1,9 +1,9 @@
 """Which sizes of a graph's tensors are known without running it, by onnx's shape inference."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from typing import Final
 
-from onnx import GraphProto, ModelProto, TypeProto, ValueInfoProto, shape_inference
+from onnx import GraphProto, ModelProto, TensorProto, TypeProto, ValueInfoProto, shape_inference
 
 from app.engine.forward.onnx.call import Dims
 from app.engine.forward.onnx.inner import inner_graphs
@@ -33,12 +33,18 @@ def _unname(graph: GraphProto) -> None:
             _unname(inner)
 
 
-def static_dims(model: ModelProto) -> dict[str, Dims]:
+def static_dims(model: ModelProto, defaults: Container[str] = ()) -> dict[str, Dims]:
     """Sizes that hold for every input that the file allows, by the declared inputs alone.
 
-    What the file claims of other tensors is not proven, so it is taken away first.
+    What the file claims of other tensors is not proven, so it is taken away first; and so are the numbers of
+    `defaults`, which a caller may override.
     """
     bare = _copy(model)
+    fixed = [tensor for tensor in bare.graph.initializer if tensor.name not in defaults]
+    if len(fixed) < len(bare.graph.initializer):
+        copies = [TensorProto.FromString(tensor.SerializeToString()) for tensor in fixed]
+        bare.graph.ClearField("initializer")
+        bare.graph.initializer.extend(copies)
     del bare.graph.value_info[:]
     for output in bare.graph.output:
         if output.type.HasField("tensor_type"):

@@ -48,6 +48,14 @@ OTHERS: Final = Operator(by_reference)
 RANDOM: Final = frozenset(
     {"RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Multinomial", "Bernoulli"}
 )
+# Operators that are linear if what they read beside a value is constant.
+WEIGHTED: Final = frozenset(
+    {
+        *convolution.OPERATORS,
+        *("MatMul", "Gemm", "Add", "Sub", "Mul", "Div", "Sum"),
+        *("BatchNormalization", "LayerNormalization", "RMSNormalization"),
+    }
+)
 # Operators that others run for us, and the inputs that must be constants: how large the output is depends on them.
 SIZED_BY: Final[dict[str, tuple[int, ...]]] = {
     "AffineGrid": (1,),
