@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 
 from app.engine.algebra import Geometry, Refusal
-from app.engine.fuse.moves import moved
+from app.engine.fuse.moves import Move, moved
 from app.engine.fuse.replacement import Replacement, foldable, stored_numbers
-from app.engine.fuse.scales import affine_cost, affine_operations, of_single_numbers
+from app.engine.fuse.scales import affine_cost, affine_operations, after_widths
 from app.engine.fuse.sharing import Sharing, signature
 from app.engine.interpret import affine
 from app.engine.interpret.affine import Barrier, Cut, Region
@@ -54,7 +54,11 @@ def plan_program(program: Program, operators_of: OperatorsOf) -> ProgramFusion:
                 return reading
             denied |= growing
 
-    graph = moved(program.graph, lambda trial: _inside(read(trial)), owners.whole)
+    def may_go(move: Move) -> bool:
+        asked = move.passes and move.loses(program.measured)
+        return not asked and owners.whole(move.gone)
+
+    graph = moved(program.graph, lambda trial: _inside(read(trial)), may_go)
     reading = read(graph)
     cuts, replacements = dict(reading.cuts), []
     alike: dict[Hashable, Replacement] = {}
@@ -224,11 +228,9 @@ def _written_operations(part: Replacement, consts: dict[int, Const]) -> tuple[ir
     pending, region = part.region.pending, part.region
     hints = _hints(region)
     if pending.core is None:
-        numbers = (part.weight.reshape(-1), part.bias)
-        if of_single_numbers(pending):
-            numbers = (numbers[0][:1], numbers[1][:1])
-        scale = _literal(numbers[0], hints["weight"])
-        shift = consts.setdefault(id(part.bias), _literal(numbers[1], hints["bias"]))
+        widths = after_widths(pending)
+        scale = _literal(part.weight.reshape(-1)[: widths[0]], hints["weight"])
+        shift = consts.setdefault(id(part.bias), _literal(part.bias[: widths[1]], hints["bias"]))
         found = affine_operations(pending, scale, shift)
         assert found is not None
         return found

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from app.engine.algebra import Geometry, Refusal, Rounded
 from app.engine.fuse.layers import layer_name
-from app.engine.fuse.scales import affine_cost, affine_operations, of_single_numbers
+from app.engine.fuse.scales import affine_cost, affine_operations
 from app.engine.interpret.affine import Cut, Region
 from app.engine.interpret.pending import Pending
 from app.engine.ir import graph as ir
@@ -41,8 +41,9 @@ class Replacement:
         standing = self._scales()
         if standing is None:
             return layer_name(tuple(self.weight.shape), self.geometry)
-        width = 1 if of_single_numbers(self.region.pending) else self.weight.numel()
-        return ", ".join(f"{type(operation).__name__}({width})" for operation in standing)
+        widths = [max(const.numel for const in ir.consts_of(operation)) for operation in standing]
+        names = [type(operation).__name__ for operation in standing]
+        return ", ".join(f"{name}({width})" for name, width in zip(names, widths, strict=True))
 
     @property
     def parameters(self) -> int:

@@ -4,31 +4,58 @@ from collections.abc import Sequence
 from math import prod
 
 import torch
+from torch import Tensor
 
 from app.engine.interpret.pending import Cost, Pending
 from app.engine.ir import graph as ir
 from app.engine.ir.graph import Const
 
+_NORM = 4  # vectors that a batch norm holds
+
 
 def affine_operations(pending: Pending, scale: Const | None, shift: Const | None) -> tuple[ir.Operation, ...] | None:
-    """A lone scale and shift: one of them, or both as a batch norm where that is one operator instead of two."""
+    """A lone scale and shift: one of them, or both; as a batch norm where that is one operator and no more numbers.
+
+    Where all channels have one number, it is a single number: the file may leave open how many channels there are.
+    """
     after, axis = pending.after, pending.axis
     if after is None:
         return None
-    count = (1 if of_single_numbers(pending) else after.scale.numel(),)
-    scale, shift = scale or Const((), (), count), shift or Const((), (), count)
+    widths = after_widths(pending)
+    scale, shift = scale or Const((), (), widths[:1]), shift or Const((), (), widths[1:])
     if not bool(after.shift.any()):
         return (ir.Scale(scale, axis),)
     if bool((after.scale == 1).all()):
         return (ir.Shift(shift, axis),)
-    if axis != 1 or len(pending.value.shape) < 2 or of_single_numbers(pending):
+    count = (after.scale.numel(),)
+    if not _is_norm(pending, widths):
         return (ir.Scale(scale, axis), ir.Shift(shift, axis))
-    return (ir.BatchNorm(_filled(0.0, count, scale), _filled(1.0, count, scale), scale, shift, 0.0),)
+    parts = (_filled(0.0, count, scale), _filled(1.0, count, scale), _wide(scale, count), _wide(shift, count))
+    return (ir.BatchNorm(*parts, 0.0),)
 
 
-def of_single_numbers(pending: Pending) -> bool:
-    """Whether one scale and one shift are of all channels, however many there are: the file may leave that open."""
-    return all(prod(const.shape) == 1 for node in pending.nodes for const in node.consts())
+def after_widths(pending: Pending) -> tuple[int, int]:
+    """How many numbers the scale and the shift have."""
+    assert pending.after is not None
+    return _width(pending.after.scale), _width(pending.after.shift)
+
+
+def _width(numbers: Tensor) -> int:
+    return 1 if bool((numbers == numbers[0]).all()) else numbers.numel()
+
+
+def _is_norm(pending: Pending, widths: tuple[int, int]) -> bool:
+    if pending.axis != 1 or len(pending.value.shape) < 2 or widths == (1, 1):
+        return False
+    return _NORM * pending.value.shape[1] <= pending.cost.parameters
+
+
+def _wide(const: Const, shape: tuple[int, ...]) -> Const:
+    """A constant of as many numbers as there are channels."""
+    if const.shape == shape:
+        return const
+    literal = None if const.literal is None else const.literal.expand(shape).contiguous()
+    return Const((), const.paths, shape, None, literal)
 
 
 def _filled(number: float, shape: tuple[int, ...], like: Const) -> Const:
@@ -38,7 +65,6 @@ def _filled(number: float, shape: tuple[int, ...], like: Const) -> Const:
 
 def affine_cost(pending: Pending, operations: Sequence[ir.Operation]) -> Cost:
     """What these operators hold and compute."""
-    channels = 1 if of_single_numbers(pending) else pending.value.shape[pending.axis]
     positions = prod(pending.value.shape)
-    consts = 4 if isinstance(operations[0], ir.BatchNorm) else len(operations)
-    return Cost(len(operations), consts * channels, len(operations) * positions)
+    consts = (const for operation in operations for const in ir.consts_of(operation))
+    return Cost(len(operations), sum(const.numel for const in consts), len(operations) * positions)

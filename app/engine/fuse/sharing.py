@@ -89,7 +89,9 @@ def _said(node: Node) -> Iterator[Hashable]:
 
 
 def _identity(const: Const) -> Hashable:
-    literal = None if const.literal is None else id(const.literal)
+    literal: Hashable = None if const.literal is None else id(const.literal)
+    if const.literal is not None and const.numel <= _SMALL:
+        literal = const.literal.dtype, const.literal.contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
     return tuple(_content(source) for source in const.sources), const.shape, literal
 
 

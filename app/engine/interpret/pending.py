@@ -3,7 +3,7 @@
 Nothing here is materialised before `convolution()` or `rounded()` is called.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass, replace
 from functools import cached_property
 from math import prod
@@ -93,8 +93,9 @@ class Pending:
 
     @cached_property
     def cost(self) -> Cost:
-        """What the nodes cost as they are."""
-        return sum((node_cost(node) for node in self.nodes), Cost(0, 0, 0))
+        """What the nodes cost as they are; a constant that several of them read counts once."""
+        total = sum((node_cost(node) for node in self.nodes), Cost(0, 0, 0))
+        return replace(total, parameters=total.parameters - _repeated(self.nodes))
 
     @cached_property
     def fused_cost(self) -> Cost:
@@ -377,6 +378,21 @@ def _dims(pending: Pending) -> int:
 
 def _positions(shape: tuple[int, ...], axis: int) -> int:
     return prod(shape) // shape[axis]
+
+
+def _repeated(nodes: tuple[Node, ...]) -> int:
+    """How many numbers are counted once more than they are there."""
+    seen: set[Hashable] = set()
+    more = 0
+    for const in (const for node in nodes for const in node.consts() if const.numbers is None):
+        held: list[tuple[Hashable, int]] = [
+            ((id(one.storage), one.offset, one.shape, one.stride), one.numel) for one in const.sources
+        ]
+        held = held if const.literal is None else [(id(const.literal), const.numel)]
+        for key, count in held:
+            more += count if key in seen else 0
+            seen.add(key)
+    return more
 
 
 def numbers_of(const: Const) -> int:

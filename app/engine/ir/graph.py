@@ -140,6 +140,23 @@ class Slot:
 
 
 @dataclass(frozen=True, slots=True)
+class Passage:
+    """Which maps s * x + t along one dimension may stand before a function of one tensor, or behind it instead.
+
+    `axes` pairs the tensor's dimensions with the result's. Where channels are split up or put together, `lands` says
+    by channel of the tensor in which channel of the result it ends, `comes` the other way round.
+    """
+
+    axes: tuple[tuple[int, int], ...]
+    shifts: bool = True  # f(x + t) = f(x) + t
+    signs: bool = True  # f(s * x) = s * f(x) even where s is not above 0
+    lands: tuple[int, ...] | None = None
+    comes: tuple[int, ...] | None = None
+    upwards: bool = True  # whether each map behind the function has one before it
+    downwards: bool = True
+
+
+@dataclass(frozen=True, slots=True)
 class Apply:
     """Any other function of tensors; a boundary for every region.
 
@@ -150,6 +167,7 @@ class Apply:
     function: Callable[..., Tensor]
     args: tuple[Any, ...] = ()
     kwargs: Mapping[str, Any] = field(default_factory=dict)
+    passage: Passage | None = None
 
 
 Operation = Conv | Linear | BatchNorm | Scale | Shift | Add | Concat | AvgPool | Pad | Take | Apply
@@ -184,14 +202,18 @@ class Node:
 
     def consts(self) -> Iterator[Const]:
         """The constants that the operation reads."""
-        operation = self.operation
-        if isinstance(operation, Apply):
-            yield from (arg for arg in (*operation.args, *operation.kwargs.values()) if isinstance(arg, Const))
-        else:
-            for name in operation.__dataclass_fields__:
-                part = getattr(operation, name)
-                if isinstance(part, Const):
-                    yield part
+        yield from consts_of(self.operation)
+
+
+def consts_of(operation: Operation) -> Iterator[Const]:
+    """The constants that an operation reads."""
+    if isinstance(operation, Apply):
+        yield from (arg for arg in (*operation.args, *operation.kwargs.values()) if isinstance(arg, Const))
+    else:
+        for name in operation.__dataclass_fields__:
+            part = getattr(operation, name)
+            if isinstance(part, Const):
+                yield part
 
 
 @dataclass(frozen=True, eq=False, slots=True)

@@ -42,6 +42,8 @@ class Program:
     Each node's `owner` names the operator of the file that it comes from. One operator may be several nodes (a layer
     norm and its scale and shift): a region takes all of them or none, but for those in `partial`.
 
+    `measured` are the values, by id, of which operators of the file ask the sizes.
+
     `defaults` are constants that a caller may override: nothing is made of them, and they stay what they are.
     `withheld` are the operators that would be linear if those were fixed.
     """
@@ -55,6 +57,7 @@ class Program:
     aliases: Mapping[str, str] = field(default_factory=dict)
     constants: Mapping[str, Const] = field(default_factory=dict)
     targets: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    measured: frozenset[int] = frozenset()
     defaults: tuple[str, ...] = ()
     withheld: tuple[Skipped, ...] = ()
     dims: Mapping[str, tuple[int | None, ...]] = field(default_factory=dict)

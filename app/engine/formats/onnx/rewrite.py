@@ -41,6 +41,7 @@ class _Rewrite:
         self._alike = Alike(program.graph)
         values = (*program.graph.inputs, *(node.output for node in program.graph.nodes))
         self._by_name = {program.names[id(value)]: value for value in values if id(value) in program.names}
+        self._moved = _moved(program, graph, self._owned)
         self._given = _given(program, graph, self._owned)
         # What stands where the old graph ended keeps the name of what stood there.
         for old, new in zip(leaves(program.graph.outputs), leaves(graph.outputs), strict=True):
@@ -52,8 +53,11 @@ class _Rewrite:
         gone: dict[str, str] = {}  # names of operators that make room, by what they gave
         for place, node in enumerate(self._model.graph.node):
             owned = self._owned.get(first_output(node))
+            moved = self._moved.get(first_output(node))
             if owned is None:
                 yield _kept(node, place, [self._present(name) for name in node.input])
+            elif moved is not None:
+                yield self._elsewhere(node, moved, place)
             elif len(owned.left) == len(owned.all) or not self._reducible(node, owned):
                 target = self._program.targets.get(first_output(node))
                 shape = list(node.input[1:]) if target is None else [integers(target, node.input[1])]
@@ -65,6 +69,11 @@ class _Rewrite:
                 continue
             self._operators.claim(node.name)
         yield from self._emitted(gone)
+
+    def _elsewhere(self, node: NodeProto, moved: Node, place: int) -> Step:
+        """The file's operator between other values."""
+        inputs: list[str | Weight] = [self._name(moved.inputs[0]), *map(self._present, node.input[1:])]
+        return Step((place, 0), inputs, captured(node), (self._name(moved.output),), node)
 
     def _present(self, name: str) -> str:
         """What an operator that is no node reads: of a value that is gone it wants the sizes, which others have."""
@@ -107,7 +116,7 @@ class _Rewrite:
         place = 0
         for count, node in enumerate(self._graph.nodes, 1):
             place = places.get(node.owner, place)
-            if id(node) in original:
+            if id(node) in original or self._moved.get(node.owner) is node:
                 continue
             drafts = emit(node, self._name, self._values.fresh)
             for draft in drafts:
@@ -134,6 +143,18 @@ def _given(program: Program, graph: Graph, owned: dict[str, _Owned]) -> set[int]
     given.update(id(node.output) for node in left if id(node.output) in program.names)
     given.update(id(entry.left[-1].output) for entry in owned.values() if entry.left)
     return given
+
+
+def _moved(program: Program, graph: Graph, owned: dict[str, _Owned]) -> dict[str, Node]:
+    """Functions of one value that stand between other values now, by the operator of the file that they are."""
+    kinds = (ir.Apply, ir.AvgPool)
+    found = {}
+    for node in graph.nodes:
+        entry = owned.get(node.owner)
+        alone = entry is not None and not entry.left and len(entry.all) == 1
+        if alone and isinstance(node.operation, kinds) and node.operation is owned[node.owner].all[0].operation:
+            found[node.owner] = node
+    return found
 
 
 def _owned(program: Program, graph: Graph) -> dict[str, _Owned]:

@@ -104,6 +104,7 @@ class _Follower:
             seen.aliases,
             {name: known for name, known in seen.known.items() if isinstance(known, Const)},
             seen.targets,
+            frozenset(id(value) for value in measured),
             self._defaults,
             tuple(seen.withheld),
             self._static,

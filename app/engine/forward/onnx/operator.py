@@ -1,7 +1,7 @@
 """What an operator is to us: a function of tensors, and where it is linear its words in the vocabulary."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from torch import Tensor
@@ -10,7 +10,7 @@ from app.engine.forward.onnx.call import Call
 from app.engine.forward.onnx.certainty import settle
 from app.engine.forward.onnx.emitter import Known, first_line
 from app.engine.forward.vocabulary import UnknownFlow
-from app.engine.ir.graph import Value
+from app.engine.ir.graph import Apply, Passage, Value
 
 Function = Callable[..., Any]
 Results = Known | Sequence[Known]
@@ -25,6 +25,7 @@ class Tensors:
     many: bool = False  # gives a list of tensors, one for each output
     foreign: bool = False  # an implementation that is not ours
     shape: tuple[int, ...] | None = None  # of the result, where it is known without trying
+    passage: Passage | None = None  # of a function of one value
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +65,13 @@ class Operator:
 
     def _compute(self, call: Call) -> Results:
         said = self.tensors(call)
+        result = self._result(call, said)
+        if said.passage is not None and isinstance(result, Value) and result.node is not None:
+            assert isinstance(result.node.operation, Apply)
+            result.node.operation = replace(result.node.operation, passage=said.passage)
+        return result
+
+    def _result(self, call: Call, said: Tensors) -> Results:
         if said.many:
             results = call.ops.compute_many(call.name, said.function, said.args, self.folds, said.foreign)
             return [call.varying(result) for result in results]

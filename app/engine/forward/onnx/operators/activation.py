@@ -10,6 +10,7 @@ from torch import Tensor
 
 from app.engine.forward.onnx.call import Call
 from app.engine.forward.onnx.operator import Operator, Tensors, plain
+from app.engine.forward.onnx.operators.passages import homogeneous
 
 _SELU_ALPHA: Final = 1.67326319217681884765625
 _SELU_GAMMA: Final = 1.05070102214813232421875
@@ -136,12 +137,13 @@ _PLAIN: Final[dict[str, Callable[..., Tensor]]] = {
 
 OPERATORS: Final[dict[str, Operator]] = {
     **{name: plain(function, elementwise=True) for name, function in _PLAIN.items()},
+    **{name: homogeneous(plain(_PLAIN[name], elementwise=True)) for name in ("Abs", "PRelu", "Relu")},
     "Celu": _with(_celu, alpha=1.0),
     "Elu": _with(_elu, alpha=1.0),
     "Gelu": Operator(_gelu, elementwise=True),
     "HardSigmoid": _with(_hard_sigmoid, alpha=0.2, beta=0.5),
     "IsInf": Operator(_is_inf),
-    "LeakyRelu": _with(_leaky, alpha=0.01),
+    "LeakyRelu": homogeneous(_with(_leaky, alpha=0.01)),
     "LogSoftmax": _softmax(torch.log_softmax),
     "Selu": _with(_selu, alpha=_SELU_ALPHA, gamma=_SELU_GAMMA),
     "Shrink": _with(_shrink, bias=0.0, lambd=0.5),

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from app.engine.forward.onnx.call import Call
 from app.engine.forward.onnx.operator import Operator, Results, Tensors, is_float
+from app.engine.forward.onnx.operators.passages import keeping
 from app.engine.forward.onnx.operators.window import Pads, flat
 from app.engine.ir.graph import Value
 
@@ -51,7 +52,8 @@ def _tensors(call: Call) -> Tensors:
                 x = x.index_select(axis, indices.to(x.device))
         return x
 
-    return Tensors(run, (x,))
+    # Copies of elements that are there; only constant padding sees another border.
+    return Tensors(run, (x,), passage=keeping(call, (axis for axis, pair in enumerate(pads) if any(pair))))
 
 
 def _indices(size: int, sides: tuple[int, int], mode: str) -> Tensor | None:

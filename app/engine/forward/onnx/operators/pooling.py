@@ -9,9 +9,10 @@ from torch import Tensor
 
 from app.engine.forward.onnx.call import Call
 from app.engine.forward.onnx.operator import Operator, Results, Tensors, is_float
+from app.engine.forward.onnx.operators.passages import additive, keeping, ordering, reduced
 from app.engine.forward.onnx.operators.reference import by_reference
 from app.engine.forward.onnx.operators.window import Pads, Window, flat, window
-from app.engine.ir.graph import Value
+from app.engine.ir.graph import Passage, Value
 
 _CONV: Final[tuple[Any, ...]] = (F.conv1d, F.conv2d, F.conv3d)
 _MAXIMUM: Final[tuple[Any, ...]] = (F.max_pool1d, F.max_pool2d, F.max_pool3d)
@@ -84,7 +85,9 @@ def _average(call: Call) -> Tensors:
         counted = F.pad(torch.ones_like(x[:1, :1]), flat(pads), value=float(count))
         return sums(F.pad(F.pad(x, flat(pads)), beyond)) / sums(F.pad(counted, beyond))
 
-    return Tensors(run, call.inputs)
+    passage = keeping(call, range(2, len(call.shape(0))))
+    bordered = count and (any(map(any, where.explicit)) or where.auto_pad.startswith("SAME"))
+    return Tensors(run, call.inputs, passage=additive(passage) if bordered else passage)
 
 
 def _maximum(call: Call) -> Tensors:
@@ -100,13 +103,14 @@ def _maximum(call: Call) -> Tensors:
         result: Tensor = pool(padded, where.kernel, where.stride, 0, where.dilation)
         return result
 
-    return Tensors(run, call.inputs)
+    return Tensors(run, call.inputs, passage=ordering(keeping(call, range(2, len(call.shape(0))))))
 
 
-def _spatial(function: Callable[..., Tensor]) -> Callable[[Call], Tensors]:
+def _spatial(function: Callable[..., Tensor], change: Callable[[Passage], Passage]) -> Callable[[Call], Tensors]:
     def tensors(call: Call) -> Tensors:
         dims = tuple(range(2, len(call.shape(0))))
-        return Tensors(lambda x: function(x, dims, keepdim=True), call.inputs)
+        passage = change(reduced(call, dims, keep=True))
+        return Tensors(lambda x: function(x, dims, keepdim=True), call.inputs, passage=passage)
 
     return tensors
 
@@ -114,6 +118,6 @@ def _spatial(function: Callable[..., Tensor]) -> Callable[[Call], Tensors]:
 OPERATORS: Final[dict[str, Operator]] = {
     "AveragePool": Operator(_average, _average_linear),
     "MaxPool": Operator(_maximum),
-    "GlobalAveragePool": Operator(_spatial(torch.mean)),
-    "GlobalMaxPool": Operator(_spatial(torch.amax)),
+    "GlobalAveragePool": Operator(_spatial(torch.mean, lambda passage: passage)),
+    "GlobalMaxPool": Operator(_spatial(torch.amax, ordering)),
 }

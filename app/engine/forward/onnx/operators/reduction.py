@@ -7,12 +7,15 @@ import torch
 from torch import Tensor
 
 from app.engine.forward.onnx.call import Call
-from app.engine.forward.onnx.operator import Operator, Tensors
+from app.engine.forward.onnx.operator import Operator, Tensors, is_float
+from app.engine.forward.onnx.operators.passages import additive, ordering, reduced
+from app.engine.ir.graph import Passage
 
 Reduce = Callable[[Tensor, tuple[int, ...]], Tensor]  # keeps the dimensions
+Change = Callable[[Passage], Passage]
 
 
-def _reduction(function: Reduce, axes_are_an_input_from: int) -> Operator:
+def _reduction(function: Reduce, axes_are_an_input_from: int, change: Change | None = None) -> Operator:
     def tensors(call: Call) -> Tensors:
         rank, keep = len(call.shape(0)), bool(call.attribute("keepdims", 1))
         given = call.integers(1) if call.opset >= axes_are_an_input_from else call.ints("axes")
@@ -24,7 +27,9 @@ def _reduction(function: Reduce, axes_are_an_input_from: int) -> Operator:
             reduced = function(x, axes) if axes else function(x, ())
             return reduced if keep or not axes else reduced.squeeze(axes)
 
-        return Tensors(run, (call.need(0),))
+        settled = call.opset < axes_are_an_input_from or call.settled(1)
+        passage = change(reduced(call, axes, keep)) if change is not None and settled and is_float(call) else None
+        return Tensors(run, (call.need(0),), passage=passage)
 
     return Operator(tensors)
 
@@ -68,6 +73,15 @@ _REDUCTIONS: Final[dict[str, tuple[Reduce, int]]] = {
 }
 
 
+# What passes a reduction over other dimensions than its own.
+_CHANGES: Final[dict[str, Change]] = {
+    "ReduceMax": ordering,
+    "ReduceMean": lambda passage: passage,
+    "ReduceMin": ordering,
+    "ReduceSum": additive,
+}
+
+
 def _extreme(function: Callable[..., Tensor]) -> Operator:
     """ArgMax, ArgMin: of equal elements the first, or the last with `select_last_index`."""
 
@@ -89,7 +103,7 @@ def _extreme(function: Callable[..., Tensor]) -> Operator:
 
 
 OPERATORS: Final[dict[str, Operator]] = {
-    **{name: _reduction(_each(function), opset) for name, (function, opset) in _REDUCTIONS.items()},
+    **{name: _reduction(_each(function), opset, _CHANGES.get(name)) for name, (function, opset) in _REDUCTIONS.items()},
     "ArgMax": _extreme(torch.amax),
     "ArgMin": _extreme(torch.amin),
 }

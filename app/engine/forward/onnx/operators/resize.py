@@ -11,6 +11,7 @@ from torch import Tensor
 
 from app.engine.forward.onnx.call import Call
 from app.engine.forward.onnx.operator import Operator, Results, Tensors, is_float
+from app.engine.forward.onnx.operators.passages import keeping
 from app.engine.forward.onnx.operators.reference import by_reference
 from app.engine.ir.graph import Value
 
@@ -77,7 +78,8 @@ def _tensors(call: Call) -> Tensors:
             x = one.apply(x)
         return x
 
-    return Tensors(run, (x,))
+    # The weights of each new element have the sum 1, so that a shift is one of the new elements as well.
+    return Tensors(run, (x,), passage=keeping(call, (one.axis for one in taps)))
 
 
 def _taps(call: Call, axis: int, size: int, count: int, scale: float) -> Taps:

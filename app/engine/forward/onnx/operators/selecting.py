@@ -7,6 +7,7 @@ from torch import Tensor
 
 from app.engine.forward.onnx.call import Call
 from app.engine.forward.onnx.operator import Operator, Results, Tensors, is_float
+from app.engine.forward.onnx.operators.passages import keeping
 from app.engine.forward.onnx.operators.reference import by_reference
 from app.engine.ir.graph import Value
 
@@ -37,7 +38,7 @@ def _slice(call: Call) -> Tensors:
                 x = x.index_select(axis, torch.tensor(list(part), dtype=torch.int64, device=x.device))
         return x
 
-    return Tensors(run, (call.need(0),))
+    return Tensors(run, (call.need(0),), passage=keeping(call, picked))
 
 
 def _slice_linear(call: Call) -> Results | None:

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from app.engine.forward.onnx.call import Call
 from app.engine.forward.onnx.operator import Operator, Results, Tensors
+from app.engine.forward.onnx.operators.passages import flattened, put_together, renamed, reshaped, split_up
 from app.engine.ir.graph import Value
 
 
@@ -25,7 +26,7 @@ def _target(call: Call) -> tuple[int, ...]:
 
 def _reshape(call: Call) -> Tensors:
     target = _target(call)
-    return Tensors(lambda x: x.reshape(target), (call.need(0),))
+    return Tensors(lambda x: x.reshape(target), (call.need(0),), passage=reshaped(call))
 
 
 def _reshape_linear(call: Call) -> Results | None:
@@ -44,7 +45,7 @@ def _flatten(call: Call) -> Tensors:
     axis = call.attribute("axis", 1)
     axis = axis + len(sizes) if axis < 0 else axis
     target = (prod(sizes[:axis]), prod(sizes[axis:]))
-    return Tensors(lambda x: x.reshape(target), call.inputs)
+    return Tensors(lambda x: x.reshape(target), call.inputs, passage=flattened(call) if axis == 1 else None)
 
 
 def _flatten_linear(call: Call) -> Results | None:
@@ -61,7 +62,8 @@ def _order(call: Call) -> tuple[int, ...]:
 
 def _transpose(call: Call) -> Tensors:
     order = _order(call)
-    return Tensors(lambda x: x.permute(order), call.inputs)
+    passage = renamed({axis: place for place, axis in enumerate(order)})
+    return Tensors(lambda x: x.permute(order), call.inputs, passage=passage)
 
 
 def _transpose_linear(call: Call) -> Results | None:
@@ -82,7 +84,10 @@ def _squeeze(call: Call) -> Tensors:
     if any(sizes[axis] != 1 for axis in gone):
         raise call.unknown("shapes-differ", f"Squeeze of {sizes} takes away {axes}")
     target = tuple(size for axis, size in enumerate(sizes) if axis not in gone)
-    return Tensors(lambda x: x.reshape(target), (call.need(0),))
+    left = [axis for axis in range(len(sizes)) if axis not in gone]
+    settled = axes is not None and (call.opset < 13 or call.settled(1))
+    passage = renamed({axis: place for place, axis in enumerate(left)}) if settled else None
+    return Tensors(lambda x: x.reshape(target), (call.need(0),), passage=passage)
 
 
 def _unsqueeze(call: Call) -> Tensors:
@@ -93,7 +98,10 @@ def _unsqueeze(call: Call) -> Tensors:
     if len(set(axes)) != count:
         raise call.unknown("shapes-differ", f"Unsqueeze adds {axes}")
     target = tuple(1 if axis in axes else next(sizes) for axis in range(rank + count))
-    return Tensors(lambda x: x.reshape(target), (call.need(0),))
+    left = [axis for axis in range(rank + count) if axis not in axes]
+    settled = call.opset < 13 or call.settled(1)
+    passage = renamed(dict(enumerate(left))) if settled else None
+    return Tensors(lambda x: x.reshape(target), (call.need(0),), passage=passage)
 
 
 def _expand(call: Call) -> Tensors:
@@ -154,7 +162,7 @@ def _depth_to_space(call: Call) -> Tensors:
         parts = x.reshape(n, block, block, c // block**2, h, w).permute(0, 3, 4, 1, 5, 2)
         return parts.reshape(n, c // block**2, h * block, w * block)
 
-    return Tensors(run, call.inputs)
+    return Tensors(run, call.inputs, passage=split_up(call, block, in_rows))
 
 
 def _space_to_depth(call: Call) -> Tensors:
@@ -165,7 +173,7 @@ def _space_to_depth(call: Call) -> Tensors:
         parts = x.reshape(n, c, h // block, block, w // block, block).permute(0, 3, 5, 1, 2, 4)
         return parts.reshape(n, c * block**2, h // block, w // block)
 
-    return Tensors(run, call.inputs)
+    return Tensors(run, call.inputs, passage=put_together(call, block))
 
 
 def _same(call: Call) -> Tensors:
