@@ -3,7 +3,21 @@
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 
-from app.engine.forward import acnet, dbb, mobileone, orepa, repvgg, timm, torch_nn, ultralytics, yolov5, yolov7, yolov9
+from app.engine.forward import (
+    acnet,
+    dbb,
+    mobileone,
+    orepa,
+    replknet,
+    repvgg,
+    timm,
+    torch_nn,
+    ultralytics,
+    unireplknet,
+    yolov5,
+    yolov7,
+    yolov9,
+)
 from app.engine.forward.family import Family
 from app.engine.ir.module import Module
 
@@ -19,6 +33,8 @@ FAMILIES: tuple[Family, ...] = (
     *dbb.FAMILIES,
     *orepa.FAMILIES,
     *timm.FAMILIES,
+    *replknet.FAMILIES,
+    *unireplknet.FAMILIES,
 )
 
 _Key = Callable[[str], str]

@@ -41,7 +41,7 @@ def expression(compute: Callable[..., Tensor], *parts: Const) -> Const:
     paths = tuple(path for part in parts for path in part.paths)
     try:
         shape = compute(*(torch.zeros(part.shape) for part in parts)).shape
-    except (RuntimeError, ValueError, IndexError, ZeroDivisionError) as error:
+    except (RuntimeError, ValueError, IndexError, TypeError, ArithmeticError) as error:
         owner = paths[0].rpartition(".")[0] if paths else ""
         reason = f"its weights can't be computed from one another: {str(error).splitlines()[0][:120]}"
         raise UnknownFlow(owner, "shapes-differ", reason) from error

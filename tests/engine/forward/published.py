@@ -22,7 +22,7 @@ T = TypeVar("T")
 
 _DATA = Path(__file__).resolve().parents[2] / "data"
 _SHIPPED = _DATA.parents[2] / "shared" / "checkpoints" / "families"
-_FAMILIES = ("acnet", "dbb", "mobileone", "orepa", "qarepvgg", "repvgg")
+_FAMILIES = ("acnet", "dbb", "mobileone", "orepa", "qarepvgg", "replknet", "repvgg", "unireplknet")
 
 
 @dataclass(frozen=True)

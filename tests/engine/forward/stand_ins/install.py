@@ -5,9 +5,9 @@ from types import ModuleType
 
 import pytest
 
-from tests.engine.forward.stand_ins import acnet, dbb, mobileone, orepa, repvgg
+from tests.engine.forward.stand_ins import acnet, dbb, mobileone, orepa, replknet, repvgg, unireplknet
 
-_FAMILIES = (acnet, dbb, mobileone, orepa, repvgg)
+_FAMILIES = (acnet, dbb, mobileone, orepa, replknet, repvgg, unireplknet)
 _CLASSES = {path: classes for family in _FAMILIES for path, classes in family.CLASSES.items()}
 
 
