@@ -6,17 +6,21 @@ from dataclasses import replace
 from app.engine.forward import (
     acnet,
     dbb,
+    mmcv,
     mobileone,
     orepa,
     replknet,
     repvgg,
+    rtdetr,
     timm,
     torch_nn,
     ultralytics,
     unireplknet,
     yolov5,
+    yolov6,
     yolov7,
     yolov9,
+    yolox,
 )
 from app.engine.forward.family import Family
 from app.engine.ir.module import Module
@@ -26,6 +30,10 @@ FAMILIES: tuple[Family, ...] = (
     *yolov5.FAMILIES,
     *yolov9.FAMILIES,
     *yolov7.FAMILIES,
+    *mmcv.FAMILIES,
+    *yolox.FAMILIES,
+    *rtdetr.FAMILIES,
+    *yolov6.FAMILIES,
     *ultralytics.FAMILIES,
     *repvgg.FAMILIES,
     *mobileone.FAMILIES,

@@ -17,6 +17,9 @@ from app.engine.ir.tensors import tensor_of
 
 Lookup = Callable[[Module], Family | None]
 
+# What Python raises where a description meets a string, a None or a list in the place of what the class keeps there.
+_MISUSED = (TypeError, ValueError, AttributeError, LookupError, ArithmeticError)
+
 
 @dataclass(frozen=True, slots=True)
 class Trace:
@@ -155,7 +158,11 @@ class Ops(Vocabulary):
         self._check_instance(module, family)
         self.calls.append((module, family))
         with self._entered(module, family):
-            return describe(Block(module, self, family), inputs[0] if len(inputs) == 1 else inputs, self)
+            try:
+                return describe(Block(module, self, family), inputs[0] if len(inputs) == 1 else inputs, self)
+            except _MISUSED as error:
+                reason = f"its attributes are not those of its class ({type(error).__name__}: {str(error)[:120]})"
+                raise UnknownFlow(module.path, "structure-differs", reason) from error
 
     def _check_instance(self, module: Module, family: Family) -> None:
         check_members(module)

@@ -90,11 +90,11 @@ def test_a_class_of_known_name_and_other_structure_is_not_known() -> None:
     assert _code(module) == "class-not-known"
 
 
-def test_a_head_that_computes_its_anchor_grid_is_not_read_as_yolov7() -> None:
+def test_a_head_that_computes_its_anchor_grid_is_read_as_yolov5() -> None:
     head = model_at(block("Detect"))
     head.state["anchor_grid"] = [head.table("_buffers").pop("anchor_grid")]
 
-    assert family_of(head) is None
+    assert family_of(head).read_as == "YOLOv5 Detect"
 
 
 def test_a_conv_without_norm_that_its_class_cannot_run_is_refused() -> None:
@@ -222,3 +222,12 @@ def test_every_described_class_has_a_name_and_a_path_of_its_own() -> None:
 
     assert duplicates <= {"YOLOv7 CrossConv"}  # it has moved between two modules
     assert all("." in path for family in FAMILIES for path in family.class_paths)
+
+
+def test_an_attribute_of_another_kind_than_the_class_keeps_ends_the_flow_with_a_reason(tmp_path) -> None:
+    module = made_up("models.common.Concat", d="across")
+
+    with pytest.raises(UnknownFlow, match="its attributes are not those of its class") as caught:
+        trace(module, [(1, 2, 3, 3), (1, 2, 3, 3)], family_of)
+
+    assert caught.value.code == "structure-differs"

@@ -10,6 +10,7 @@ from app.engine.forward.yolov7.csp import bottleneck, csp_a, spp
 from app.engine.forward.yolov7.plain import half_of
 from app.engine.ir.graph import Value
 
+_MOST_POOLS = 64  # no release has more than three
 _SPLIT = ("forward_split",)  # computes the same: `split` for `chunk`
 
 
@@ -52,7 +53,7 @@ def rep_c3(block: Block, x: Value, ops: Ops) -> Any:
 def sppf(block: Block, x: Value, ops: Ops) -> Any:
     """The same max pool several times; later releases may add the input."""
     scales = [block.cv1(x)]
-    for _ in range(block.n):
+    for _ in range(min(block.n, _MOST_POOLS)):
         scales.append(block.m(scales[-1]))
     y = block.cv2(ops.concat(scales))
     return ops.add(y, x) if block.add else y
