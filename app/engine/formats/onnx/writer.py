@@ -39,7 +39,7 @@ def rebuilt(file: OnnxFile, program: Program, graph: Graph) -> tuple[ModelProto,
     folded = {}
     if model.ir_version >= _INITIALIZERS_ARE_INPUTS_BELOW:
         found = fold_constants(steps, program, model, file.tensors)
-        steps, folded = found.steps, found.tensors
+        steps, folded = share(ordered(found.steps), outputs), found.tensors
         fixed = {name: stored for name, stored in file.tensors.items() if name not in program.defaults}
         fresh = Names(_taken(model, program, steps)).fresh
         steps = arrange(steps, {**fixed, **folded}, program.dims, outputs, fresh)
