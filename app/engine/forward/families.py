@@ -14,6 +14,7 @@ from app.engine.forward import (
     rtdetr,
     timm,
     torch_nn,
+    torchvision,
     ultralytics,
     unireplknet,
     yolov5,
@@ -43,6 +44,7 @@ FAMILIES: tuple[Family, ...] = (
     *timm.FAMILIES,
     *replknet.FAMILIES,
     *unireplknet.FAMILIES,
+    *torchvision.FAMILIES,
 )
 
 _Key = Callable[[str], str]

@@ -9,6 +9,7 @@ from typing import Any
 from app.engine.forward.family import Describe, Family, Shapes
 from app.engine.forward.structure import maps, only_children
 from app.engine.forward.trace import Block, Ops
+from app.engine.forward.vocabulary import UnknownFlow
 from app.engine.ir.module import Module
 
 Examples = Callable[[Module], Shapes | None]
@@ -17,11 +18,11 @@ Examples = Callable[[Module], Shapes | None]
 def through(block: Block, x: Any, *steps: str) -> Any:
     """The children of these names, one after the other."""
     for step in steps:
-        optional = step.endswith("?")
-        child = block.find(step.removesuffix("?")) if optional else getattr(block, step)
-        if child is None and optional:
-            continue
-        x = child(x)
+        child = block.find(step.removesuffix("?"))  # not an attribute: a child may be called `module`
+        if child is not None:
+            x = child(x)
+        elif not step.endswith("?"):
+            raise UnknownFlow(block.module.path, "structure-differs", f"has no child {step}")
     return x
 
 

@@ -12,7 +12,7 @@ from app.engine.forward.family import Describe, Family
 from app.engine.forward.vocabulary import UnknownFlow, Vocabulary, const
 from app.engine.ir import graph as ir
 from app.engine.ir.graph import Graph, Scope, Value
-from app.engine.ir.module import Module
+from app.engine.ir.module import Module, is_inside
 from app.engine.ir.tensors import tensor_of
 
 Lookup = Callable[[Module], Family | None]
@@ -128,6 +128,7 @@ class Ops(Vocabulary):
     calls: list[tuple[Module, Family]] = field(default_factory=list)
     inside: list[int] = field(default_factory=list)
     absorbing: bool = False  # the block whose scope this is takes inner blocks for parts of itself
+    consumed: tuple[str, ...] = ()  # the paths that the slots of that block take
     overwritten: list[tuple[Value, int, str]] = field(default_factory=list)
 
     def traced(self, inputs: tuple[Value, ...], outputs: Any) -> Trace:
@@ -175,19 +176,35 @@ class Ops(Vocabulary):
 
     @contextmanager
     def _entered(self, module: Module, family: Family) -> Iterator[None]:
-        before = (self.owner, self.scope, self.absorbing)
+        before = (self.owner, self.scope, self.absorbing, self.consumed)
+        in_block = self._in_block(module)
         self.owner = module.path
-        in_block = self.scope is not None and not self.scope.chain
         if family.deploy is not None and not (in_block and self.absorbing):
             self.scope, self.absorbing = Scope(module.path, chain=False), family.deploy.absorbs
+            self.consumed = tuple(module.at(part) for slot in family.deploy.slots(module) for part in slot.consumes)
         elif not in_block:
             self.scope = Scope("", chain=True) if family.leaf else None
         self.inside.append(id(module.node))
         try:
             yield
         finally:
-            self.owner, self.scope, self.absorbing = before
+            self.owner, self.scope, self.absorbing, self.consumed = before
             self.inside.pop()
+
+    def _in_block(self, module: Module) -> bool:
+        """Whether what the module does belongs to the block whose scope this is: all of it, or what its slots take."""
+        if self.scope is None or self.scope.chain:
+            return False
+        return self.absorbing or any(is_inside(module.path, part) for part in self.consumed)
+
+    @contextmanager
+    def as_part_of(self, block: Block) -> Iterator[None]:
+        """What is computed here belongs to the slot that takes this child, whatever else feeds it."""
+        before, self.owner = self.owner, block.module.path
+        try:
+            yield
+        finally:
+            self.owner = before
 
     @contextmanager
     def outside(self) -> Iterator[None]:

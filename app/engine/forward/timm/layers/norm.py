@@ -73,13 +73,6 @@ FAMILIES = (
         leftover=activation_left,
     ),
     Family(
-        "frozen batch norm",
-        ("torchvision.ops.misc.FrozenBatchNorm2d",),
-        batch_norm,
-        batch_norm_fits,
-        leaf=True,
-    ),
-    Family(
         "timm GroupNormAct",
         layer_paths("norm_act.GroupNormAct", "norm_act.GroupNorm1Act"),
         group_norm_act,

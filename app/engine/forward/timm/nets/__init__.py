@@ -1,7 +1,18 @@
 """timm's networks, whole where their modules follow one another simply."""
 
 from app.engine.forward.family import Family
-from app.engine.forward.timm.nets import byobnet, efficientnet, fastvit, ghostnet, repghost, repvit
+from app.engine.forward.timm.nets import (
+    byobnet,
+    efficientnet,
+    efficientvim,
+    fastvit,
+    ghostnet,
+    iformer,
+    lcnetv2,
+    repghost,
+    repvit,
+    shvit,
+)
 
 FAMILIES: tuple[Family, ...] = (
     *byobnet.FAMILIES,
@@ -10,4 +21,8 @@ FAMILIES: tuple[Family, ...] = (
     *ghostnet.FAMILIES,
     *repghost.FAMILIES,
     *repvit.FAMILIES,
+    *lcnetv2.FAMILIES,
+    *shvit.FAMILIES,
+    *iformer.FAMILIES,
+    *efficientvim.FAMILIES,
 )

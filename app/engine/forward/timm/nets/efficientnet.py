@@ -3,9 +3,9 @@
 from typing import Any
 
 from app.engine.forward.family import Family
+from app.engine.forward.images import images
 from app.engine.forward.steps import sequence, steps_fit, through
 from app.engine.forward.structure import maps
-from app.engine.forward.timm.nets.images import images
 from app.engine.forward.trace import Block, Ops
 from app.engine.forward.vocabulary import UnknownFlow
 

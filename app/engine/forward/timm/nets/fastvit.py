@@ -6,11 +6,11 @@ import torch
 from torch import Tensor
 
 from app.engine.forward.family import DeployForm, Family
+from app.engine.forward.images import images
 from app.engine.forward.structure import has_children, maps
 from app.engine.forward.timm.blocks.branches import deployed, reparam_form
 from app.engine.forward.timm.blocks.conv_norm import normed_tokens
 from app.engine.forward.timm.layers.scale import scaled_tokens
-from app.engine.forward.timm.nets.images import images
 from app.engine.forward.trace import Block, Ops
 from app.engine.forward.vocabulary import UnknownFlow, literal
 from app.engine.ir.graph import Value

@@ -7,10 +7,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from app.engine.forward.family import DeployForm, Family, Shapes, Slot
+from app.engine.forward.images import images
 from app.engine.forward.steps import sequence, through
 from app.engine.forward.structure import has_children, maps, silence
 from app.engine.forward.timm.blocks.branches import total
-from app.engine.forward.timm.nets.images import images
 from app.engine.forward.trace import Block, Ops
 from app.engine.ir.graph import Value
 from app.engine.ir.module import Module, module_node
@@ -123,8 +123,7 @@ def bottleneck_v3(block: Block, x: Value, ops: Ops) -> Any:
 
 
 def _bottleneck_slots(module: Module) -> tuple[Slot, ...]:
-    beside = tuple(Slot(f"shortcut.{at}", (f"shortcut.{at}", f"shortcut.{at + 1}")) for at in (0, 2))
-    return (Slot("conv_dw", tuple(f"dw_{name}" for name in _BRANCHES)), *beside)
+    return (Slot("conv_dw", tuple(f"dw_{name}" for name in _BRANCHES)),)
 
 
 def _write_bottleneck(module: Module, convolutions: Mapping[str, Any]) -> None:
@@ -134,9 +133,6 @@ def _write_bottleneck(module: Module, convolutions: Mapping[str, Any]) -> None:
         for name in _BRANCHES:
             module.drop(f"dw_{name}")
         module.state["infer_mode"] = True
-    for at in (0, 2):
-        if f"shortcut.{at}" in convolutions:
-            _settle(module, f"shortcut.{at}", f"shortcut.{at + 1}", convolutions)
 
 
 def _strided(module: Module) -> bool:

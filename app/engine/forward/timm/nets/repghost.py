@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from app.engine.forward.family import DeployForm, Family, Slot
+from app.engine.forward.images import images
 from app.engine.forward.steps import sequence, through
 from app.engine.forward.structure import has_children, maps, silence
-from app.engine.forward.timm.nets.images import images
 from app.engine.forward.trace import Block, Ops
 from app.engine.forward.vocabulary import UnknownFlow
 from app.engine.ir.graph import Value

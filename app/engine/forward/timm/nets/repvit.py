@@ -5,10 +5,10 @@ from typing import Any
 import torch
 
 from app.engine.forward.family import DeployForm, Family
+from app.engine.forward.images import images
 from app.engine.forward.steps import sequence, steps_fit, through
 from app.engine.forward.structure import has_children, maps
 from app.engine.forward.timm.blocks.conv_norm import in_its_place
-from app.engine.forward.timm.nets.images import images
 from app.engine.forward.trace import Block, Ops
 from app.engine.forward.vocabulary import literal
 from app.engine.ir.graph import Value

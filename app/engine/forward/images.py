@@ -1,4 +1,4 @@
-"""The input of a whole network of timm or torchvision: two images, not square, large enough for all of its strides."""
+"""The input of a whole network: two images, not square, large enough for all of its strides."""
 
 from collections.abc import Callable
 
