@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.functional import linear
 
 from app.engine.algebra import Geometry
 from app.engine.interpret.affine import Region
@@ -157,7 +158,7 @@ def _fused(x: Tensor, numbers: tuple[Tensor, Tensor], geometry: Geometry, region
         return x * weight.reshape(along) + bias.reshape(along)
     if weight.ndim == 2:
         axis = region.pending.axis
-        return convolve(x.movedim(axis, 1), weight, bias, geometry).movedim(1, axis)
+        return linear(x.movedim(axis, -1), weight, bias).movedim(-1, axis)
     return convolve(x, weight, bias, geometry)
 
 

@@ -74,4 +74,4 @@ def put_in_order(model: ModelProto) -> None:
     if len(found) == len(steps) and found != steps:
         copies = [NodeProto.FromString(step.node.SerializeToString()) for step in found]
         model.graph.ClearField("node")
-        nodes.extend(copies)
+        model.graph.node.extend(copies)

@@ -1,6 +1,6 @@
 """Follows an ONNX graph from its inputs and writes down what it computes in the small SSA form."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from math import prod
@@ -14,7 +14,16 @@ from app.engine.forward.onnx.emitter import READ_ELEMENTS, Emitter, Known
 from app.engine.forward.onnx.ends import Ends, live_graph
 from app.engine.forward.onnx.inner import captured, inner_graphs, needed
 from app.engine.forward.onnx.operators.normalization import PARTIAL
-from app.engine.forward.onnx.operators.table import OPERATORS, OTHERS, RANDOM, SIZED_BY, WEIGHTED
+from app.engine.forward.onnx.operators.table import (
+    CONVOLUTIONS,
+    FUSED_CONV,
+    OPERATORS,
+    OTHERS,
+    RANDOM,
+    SHAPE_KEEPING,
+    SIZED_BY,
+    WEIGHTED,
+)
 from app.engine.forward.onnx.ports import DEFAULTS_SINCE, defaults, ports
 from app.engine.forward.onnx.static import declared_types, in_default_domain, static_dims, traced_dims
 from app.engine.forward.vocabulary import UnknownFlow, const
@@ -136,6 +145,7 @@ class _Follower:
         self._ops.owner = first_output(node)
         if not self._ops.owner:
             return
+        self._seen.withheld.extend(_within(node))
         before = len(self._ops.nodes)
         try:
             results = self._read(node)
@@ -156,6 +166,7 @@ class _Follower:
         """What is made of a default depends on the caller, too; an operator that would fold it is told."""
         found = [self._seen.overridable[name] for name in node.input if name in self._seen.overridable]
         if not found:
+            self._tell_computed(node)
             return
         if all(isinstance(known, Const) for known in results):
             self._seen.overridable.update((name, found[0]) for name in node.output if name)
@@ -165,6 +176,13 @@ class _Follower:
                 "overridable=fold takes it as a constant"
             )
             self._seen.withheld.append(Skipped(self._ops.owner, "overridable-default", why))
+
+    def _tell_computed(self, node: NodeProto) -> None:
+        """A convolution whose weight is made while the model runs is none that anything goes into."""
+        computed = [name for name in node.input[1:] if isinstance(self._seen.known.get(name), Value)]
+        if node.op_type in CONVOLUTIONS and not node.domain and computed:
+            why = f"{node.op_type} reads {computed[0]!r}, which is no constant"
+            self._seen.withheld.append(Skipped(self._ops.owner, "weights-not-constant", why))
 
     def _take(self, node: NodeProto, name: str, known: Known) -> None:
         """An output that is one of the inputs says that the operator changes nothing."""
@@ -253,12 +271,41 @@ class _Follower:
         seen.skipped.append(Skipped(why.path, why.code, why.reason))
         read = (seen.known.get(name) for name in (*node.input, *captured(node)))
         seen.ended.extend(known for known in read if isinstance(known, Value))
+        kept = self._as_large(node)
         for name in node.output:
             dims, dtype = self._traced.get(name), torch_dtype(self._types.get(name, 0))
+            if name == node.output[0] and isinstance(kept, Value):
+                dims, dtype = kept.shape, kept.dtype
             if name and dims is not None and dtype is not None and _sizes(dims) is not None:
                 value = Value(_sizes(dims) or (), None, dtype)
                 self._bind(name, value)
                 seen.opened.append(value)
+
+    def _as_large(self, node: NodeProto) -> Known | None:
+        """Something as large as the first output of an operator of another domain, where that is known."""
+        if (node.domain, node.op_type) in SHAPE_KEEPING:
+            return self._seen.known.get(node.input[0])
+        if (node.domain, node.op_type) != FUSED_CONV:
+            return None
+        plain = NodeProto(op_type="Conv", input=node.input[:3], output=node.output[:1])
+        plain.attribute.extend(one for one in node.attribute if not one.name.startswith("activation"))
+        before = len(self._ops.nodes)
+        try:
+            return self._read(plain)[0]
+        except UnknownFlow:
+            return None
+        finally:
+            del self._ops.nodes[before:]
+
+
+def _within(node: NodeProto) -> Iterator[Skipped]:
+    """The norms in the graphs of an operator, which are left as they are."""
+    for graph in inner_graphs(node):
+        for inner in graph.node:
+            if inner.op_type == "BatchNormalization" and not inner.domain:
+                why = f"it stands in a graph within {node.op_type} {first_output(node)!r}: such graphs are left alone"
+                yield Skipped(first_output(inner), "within-a-body", why)
+            yield from _within(inner)
 
 
 def _sizes(dims: Dims) -> tuple[int, ...] | None:

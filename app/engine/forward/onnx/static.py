@@ -63,7 +63,25 @@ def traced_dims(model: ModelProto, shapes: Mapping[str, tuple[int, ...]]) -> dic
             shape.ClearField("dim")
             for size in shapes[declared.name]:
                 shape.dim.add().dim_value = size
+    _settle(fixed, _named_sizes(model, shapes))
     return _inferred(fixed)
+
+
+def _named_sizes(model: ModelProto, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, int]:
+    """What the names of sizes stand for, by the inputs that have them."""
+    sizes: dict[str, int] = {}
+    for declared in model.graph.input:
+        dims = zip(declared.type.tensor_type.shape.dim, shapes.get(declared.name, ()), strict=False)
+        sizes.update({dim.dim_param: size for dim, size in dims if dim.dim_param})
+    return sizes
+
+
+def _settle(model: ModelProto, sizes: Mapping[str, int]) -> None:
+    """Put sizes for their names in what the file says of values."""
+    for value in (*model.graph.value_info, *model.graph.output):
+        for dim in value.type.tensor_type.shape.dim if value.type.HasField("tensor_type") else ():
+            if dim.dim_param in sizes:
+                dim.dim_value = sizes[dim.dim_param]
 
 
 def declared_types(model: ModelProto) -> dict[str, int]:

@@ -49,13 +49,23 @@ RANDOM: Final = frozenset(
     {"RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Multinomial", "Bernoulli"}
 )
 # Operators that are linear if what they read beside a value is constant.
+CONVOLUTIONS: Final = frozenset(convolution.OPERATORS)
 WEIGHTED: Final = frozenset(
     {
-        *convolution.OPERATORS,
+        *CONVOLUTIONS,
         *("MatMul", "Gemm", "Add", "Sub", "Mul", "Div", "Sum"),
         *("BatchNormalization", "LayerNormalization", "RMSNormalization"),
     }
 )
+# Operators of onnxruntime's own domain: not read, but their first output is as large as their first input.
+SHAPE_KEEPING: Final = frozenset(
+    ("com.microsoft", name)
+    for name in (
+        *("BiasGelu", "FastGelu", "Gelu", "QuickGelu", "GroupNorm"),
+        *("SkipLayerNormalization", "SkipSimplifiedLayerNormalization", "RotaryEmbedding"),
+    )
+)
+FUSED_CONV: Final = ("com.microsoft", "FusedConv")  # a Conv, an activation behind it, and a value added between
 # Operators that others run for us, and the inputs that must be constants: how large the output is depends on them.
 SIZED_BY: Final[dict[str, tuple[int, ...]]] = {
     "AffineGrid": (1,),

@@ -1,0 +1,133 @@
+"""Odd ONNX models: every one comes back valid, with the same face, and computes the same."""
+
+import numpy as np
+import onnx
+import onnxruntime
+import torch
+from onnx import TensorProto, helper
+from torch import nn
+
+from tests.engine.graph_models import OnnxBuilder, fuse_graph, net
+from tests.engine.nets import norm
+
+IMAGE = np.random.default_rng(4).normal(size=(2, 3, 11, 14)).astype(np.float32)
+
+
+def kinds(path):
+    return [node.op_type for node in onnx.load(path).graph.node]
+
+
+def same(source, target, **feeds):
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    options.log_severity_level = 4
+    onnx.checker.check_model(onnx.load(target), full_check=True)
+    sessions = [
+        onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        for path in (source, target)
+    ]
+    before, after = (session.run(None, feeds) for session in sessions)
+    for one, other in zip(before, after, strict=True):
+        np.testing.assert_allclose(other, one, rtol=1e-4, atol=1e-5 * max(1.0, np.abs(one).max()))
+
+
+def microsoft(builder, kind, *inputs, **attributes):
+    name = builder.op(kind, *inputs, **attributes)
+    builder.nodes[-1].domain = "com.microsoft"
+    return name
+
+
+def test_operators_of_a_runtime_are_islands_between_what_is_fused(tmp_path):
+    builder = OnnxBuilder()
+    x = builder.norm(builder.conv("image", nn.Conv2d(3, 4, 3), "first"), norm(4).eval(), "norm")
+    weight = builder.weight("fused.weight", torch.randn(5, 4, 1, 1))
+    x = microsoft(builder, "FusedConv", x, weight, activation="Relu", kernel_shape=[1, 1])
+    x = microsoft(builder, "Gelu", x)
+    x = builder.norm(builder.conv(x, nn.Conv2d(5, 4, 3), "last"), norm(4).eval(), "last_norm")
+    domains = [helper.make_opsetid("com.microsoft", 1)]
+    source = tmp_path / "runtime.onnx"
+    model = builder.model({"image": ("n", 3, "h", "w")}, [x], domains=domains)
+    model.graph.output[0].CopyFrom(helper.make_tensor_value_info(x, TensorProto.FLOAT, ("n", 4, "a", "b")))
+    onnx.save(model, source)
+    report, target = fuse_graph(source)
+    assert kinds(target) == ["Conv", "FusedConv", "Gelu", "Conv"]
+    assert [part.code for part in report.refused] == ["operator-not-known"] * 2
+    same(source, target, image=IMAGE)
+
+
+def test_what_the_file_says_of_sizes_by_name_serves_behind_an_operator_that_is_not_read(tmp_path):
+    builder = OnnxBuilder()
+    x = builder.sequential("image", net()[:2])
+    odd = microsoft(builder, "Mystery", x)
+    x = builder.norm(builder.conv(odd, nn.Conv2d(8, 4, 1), "last"), norm(4).eval(), "last_norm")
+    domains = [helper.make_opsetid("com.microsoft", 1)]
+    model = builder.model({"image": ("batch", 3, 20, 28)}, [x], domains=domains)
+    model.graph.value_info.append(helper.make_tensor_value_info(odd, TensorProto.FLOAT, ("batch", 8, 10, 14)))
+    onnx.save(model, tmp_path / "named.onnx")
+    _, target = fuse_graph(tmp_path / "named.onnx")
+    assert kinds(target) == ["Conv", "Mystery", "Conv"]
+
+
+def test_operators_in_any_order_are_put_in_one_that_can_run(tmp_path):
+    builder = OnnxBuilder()
+    output = builder.sequential("image", net()[:3])
+    model = builder.model({"image": (2, 3, 11, 14)}, [output])
+    turned = [onnx.NodeProto.FromString(node.SerializeToString()) for node in reversed(model.graph.node)]
+    model.graph.ClearField("node")
+    model.graph.node.extend(turned)
+    onnx.save(model, tmp_path / "turned.onnx")
+    _, target = fuse_graph(tmp_path / "turned.onnx")
+    assert kinds(target) == ["Conv", "Relu"]
+    same(tmp_path / "turned.onnx", target, image=IMAGE)
+
+
+def test_a_product_with_a_lone_vector_is_scaled(tmp_path):
+    builder = OnnxBuilder()
+    product = builder.op("MatMul", "x", builder.weight("weight", torch.randn(3, 4)))
+    output = builder.op("Mul", product, builder.weight("scale", torch.rand(4)))
+    onnx.save(builder.model({"x": (3,)}, [output]), tmp_path / "vector.onnx")
+    _, target = fuse_graph(tmp_path / "vector.onnx")
+    assert kinds(target) == ["MatMul"]
+    same(tmp_path / "vector.onnx", target, x=IMAGE[0, :, 0, 0])
+
+
+def test_a_norm_behind_weights_that_are_no_constants_is_told_so(tmp_path):
+    builder = OnnxBuilder()
+    scale, zero = builder.weight("scale", np.float32(0.02)), builder.weight("zero", np.int8(0))
+    stored = builder.weight("weight", np.random.randint(-100, 100, (4, 3, 3, 3)).astype(np.int8))
+    weight = builder.op("DequantizeLinear", stored, scale, zero)
+    quantised = builder.norm(builder.op("Conv", "image", weight), norm(4).eval(), "norm")
+    plain = builder.norm(builder.conv(quantised, nn.Conv2d(4, 4, 1), "conv"), norm(4).eval(), "last")
+    source = tmp_path / "quantised.onnx"
+    onnx.save(builder.model({"image": (2, 3, 11, 14)}, [builder.op("Relu", quantised), plain]), source)
+    report, target = fuse_graph(source)
+    assert kinds(target) == ["DequantizeLinear", "Conv", "BatchNormalization", "Conv", "Relu"]
+    assert {part.code for part in report.refused} == {"weights-not-constant"}
+    assert report.refused[0].reason == "Conv reads 'dequantizelinear0', which is no constant"
+    same(source, target, image=IMAGE)
+
+
+def test_norms_within_a_branch_are_told_of_and_left(tmp_path):
+    builder = OnnxBuilder()
+    x = builder.norm(builder.conv("image", nn.Conv2d(3, 4, 3), "first"), norm(4).eval(), "norm")
+    inner = OnnxBuilder()
+    inner.norm(inner.conv(x, nn.Conv2d(4, 4, 3), "inner"), norm(4).eval(), "inner_norm")
+    graphs = {}
+    for name in ("then", "other"):
+        nodes = [onnx.NodeProto.FromString(node.SerializeToString()) for node in inner.nodes]
+        for node in nodes:
+            node.output[0] = f"{name}_{node.output[0]}"
+        nodes[1].input[0] = nodes[0].output[0]
+        info = helper.make_tensor_value_info(nodes[1].output[0], TensorProto.FLOAT, None)
+        graphs[name] = helper.make_graph(nodes, name, [], [info], inner.initializers)
+    builder.nodes.append(
+        helper.make_node("If", ["flag"], ["y"], then_branch=graphs["then"], else_branch=graphs["other"])
+    )
+    model = builder.model({"image": (2, 3, 11, 14), "flag": ()}, ["y"], {"flag": TensorProto.BOOL})
+    onnx.save(model, source := tmp_path / "branch.onnx")
+    report, target = fuse_graph(source)
+    assert kinds(target) == ["Conv", "If"]
+    told = [(part.path, part.code) for part in report.refused]
+    assert told == [(f"{name}_batchnormalization1", "within-a-body") for name in ("other", "then")]
+    for flag in (True, False):
+        same(source, target, image=IMAGE, flag=np.array(flag))
