@@ -22,7 +22,12 @@ class InSlot:
 
 @dataclass(frozen=True, slots=True)
 class InChain:
-    """Plain layers that feed one another: one of them becomes the convolution, the others identities."""
+    """Plain layers that feed one another: one of them becomes the convolution, the others identities.
+
+    Layers of another `group` take no part: where only the names of tensors can change, each convolution stays one.
+    """
+
+    group: str = ""
 
 
 def called_modules(trace: Trace) -> dict[str, tuple[Module, Family]]:
@@ -55,7 +60,7 @@ def _place(
     if barrier is not None:
         return barrier
     if scope.chain:
-        return InChain()
+        return InChain(scope.path)
     return _slot_of(node, scope.path, slots[scope.path], found)
 
 

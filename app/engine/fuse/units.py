@@ -75,7 +75,7 @@ def find_units(root: Module) -> Units:
         if shapes is not None:
             try:
                 unit = unit_of(root, shapes, assumed=False)
-                return Units(True, (unit,), tuple(_uncovered(root, (unit,), "")))
+                return Units(True, (unit,), tuple(uncovered(root, (unit,), "")))
             except UnknownFlow as unknown:
                 reason = f"{unknown.path or root.class_path}: {unknown.reason}"
     return blocks(root, tuple(_Search(set()).below(root, proven=True)), reason)
@@ -83,7 +83,7 @@ def find_units(root: Module) -> Units:
 
 def blocks(root: Module, units: tuple[Unit, ...], reason: str) -> Units:
     """Units that do not make the whole model; `reason` says why it is not followed as one."""
-    return Units(False, units, tuple(_uncovered(root, units, reason)), reason)
+    return Units(False, units, tuple(uncovered(root, units, reason)), reason)
 
 
 def run_unit(root: Module, paths: tuple[str, ...], *, assumed: bool, read_as: str) -> Unit:
@@ -220,7 +220,7 @@ class _Again:
         return trace_run([child for name, child in module.children() if name in self.names], self.shapes, family_of)
 
 
-def _uncovered(root: Module, units: tuple[Unit, ...], reason: str) -> Iterator[Cut]:
+def uncovered(root: Module, units: tuple[Unit, ...], reason: str) -> Iterator[Cut]:
     """Every norm that is not read, or can't be folded whatever surrounds it.
 
     `reason` says why the model is not followed as a whole.

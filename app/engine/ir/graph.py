@@ -184,7 +184,10 @@ class Value:
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """Where a region may be written: within one block that has a deploy form, or along a chain of plain layers."""
+    """Where a region may be written: within one block that has a deploy form, or along a chain of plain layers.
+
+    `path` is the block's; of a chain it is what its layers have in common, where not all chains are one.
+    """
 
     path: str
     chain: bool

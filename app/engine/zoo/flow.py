@@ -1,0 +1,181 @@
+"""An exported program as a trace of the module tree: each operator is a layer's, lies in a block, or is nobody's."""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from app.engine.forward.families import family_of
+from app.engine.forward.family import Family
+from app.engine.forward.trace import Trace
+from app.engine.ir import graph as ir
+from app.engine.ir.graph import Graph, Node, Scope, Value, live
+from app.engine.ir.module import Module
+from app.engine.ir.program import Program
+
+Stacks = Mapping[str, tuple[str, ...]]
+_LAYERS = (ir.Conv, ir.Linear)
+
+
+def _never(*_: Any) -> Any:
+    raise AssertionError("the data flow is known: no description is followed")
+
+
+def traced(program: Program, stacks: Stacks, root: Module) -> Trace:
+    """The program with each node's `owner` a path of the tree, and the scope in which it may be rewritten."""
+    modules = {module.path: module for module in root.walk()}
+    blocks = _blocks(program.graph, stacks, modules)
+    owners = {id(node): _owner(node, stacks, modules) for node in program.graph.nodes}
+    groups = _groups(program.graph, owners, modules)
+    nodes = []
+    made: dict[int, Value] = {}
+    for node in program.graph.nodes:
+        owner, block = owners[id(node)], _block_of(node, stacks, blocks)
+        scope = Scope(block, chain=False) if block is not None else None
+        if block is None and id(node) in groups:
+            scope = Scope(groups[id(node)], chain=True)
+        nodes.append(_moved(node, owner, scope, made))
+    graph = Graph(program.graph.inputs, tuple(nodes), _mapped(program.graph.outputs, made))
+    return Trace(live(graph), tuple(_calls(graph, stacks, modules, blocks)))
+
+
+def _moved(node: Node, owner: str, scope: Scope | None, made: dict[int, Value]) -> Node:
+    """The same operation under another owner; values know their node, so its output is another value."""
+    output = Value(node.output.shape, None, node.output.dtype)
+    inputs = tuple(made.get(id(value), value) for value in node.inputs)
+    found = Node(node.operation, inputs, output, owner, scope)
+    output.node = found
+    made[id(node.output)] = output
+    return found
+
+
+def _mapped(nest: Any, made: Mapping[int, Value]) -> Any:
+    if isinstance(nest, Value):
+        return made.get(id(nest), nest)
+    if isinstance(nest, dict):
+        return {key: _mapped(part, made) for key, part in nest.items()}
+    return type(nest)(_mapped(part, made) for part in nest) if isinstance(nest, (list, tuple)) else nest
+
+
+# --- whose an operator is ---------------------------------------------------------------------------------------------
+
+
+def _owner(node: Node, stacks: Stacks, modules: Mapping[str, Module]) -> str:
+    """The module whose tensors it reads, else the innermost one in whose code it stands."""
+    holders = {path.rpartition(".")[0] for const in node.consts() for path in const.paths}
+    if len(holders) == 1 and (held := next(iter(holders))) in modules:
+        return held
+    stack = [path for path in stacks.get(node.owner, ()) if path in modules]
+    return stack[-1] if stack else ""
+
+
+def _blocks(graph: Graph, stacks: Stacks, modules: Mapping[str, Module]) -> dict[str, Family]:
+    """The described blocks with a deploy form that operators run in, by path."""
+    paths = {path for node in graph.nodes for path in stacks.get(node.owner, ()) if path in modules}
+    families = {path: family_of(modules[path]) for path in sorted(paths)}
+    return {path: family for path, family in families.items() if family is not None and family.deploy is not None}
+
+
+def _block_of(node: Node, stacks: Stacks, blocks: Mapping[str, Family]) -> str | None:
+    """The block whose slots the operator may go to: the outermost that absorbs others, else the innermost."""
+    found: str | None = None
+    for path in stacks.get(node.owner, ()):
+        family = blocks.get(path)
+        if family is None or family.deploy is None:
+            continue
+        found = path
+        if family.deploy.absorbs:
+            break
+    return found
+
+
+# --- layers and what goes into them -----------------------------------------------------------------------------------
+
+
+def _groups(graph: Graph, owners: Mapping[int, str], modules: Mapping[str, Module]) -> dict[int, str]:
+    """The layer, by path, that each convolution is and each norm belongs to: what feeds it, else its only reader."""
+    layers = {id(n): owners[id(n)] for n in graph.nodes if _is_layer(n, owners[id(n)], modules)}
+    reads: dict[int, list[Node]] = {}
+    for node in graph.nodes:
+        for value in node.inputs:
+            reads.setdefault(id(value), []).append(node)
+    for value in graph.output_values():
+        reads.setdefault(id(value), []).extend([_OUTSIDE, _OUTSIDE])
+    makers = {id(node.output): node for node in graph.nodes}
+    norms = _norms(graph, owners, modules)
+    found = dict(layers)
+    for node in graph.nodes:
+        norm = norms.get(owners[id(node)], 0)
+        if not norm or not any(node.consts()):
+            continue
+        maker = makers.get(id(node.inputs[0]))
+        group = found.get(id(maker)) if maker is not None and len(reads[id(maker.output)]) == 1 else None
+        readers = reads.get(id(node.output), [])
+        if group is None and norm == 1 and len(readers) == 1:
+            group = layers.get(id(readers[0]))
+        if group is not None:
+            found[id(node)] = group
+    return found
+
+
+_OUTSIDE = Node(ir.Add(), (), Value(()), "", None)  # stands for what reads an output of the model
+
+
+def _is_layer(node: Node, owner: str, modules: Mapping[str, Module]) -> bool:
+    """Whether the operator is all that a layer with `weight` and maybe `bias` computes with these."""
+    if not isinstance(node.operation, _LAYERS):
+        return False
+    weight, bias = node.operation.weight, node.operation.bias
+    at = modules[owner].at
+    plain = all(const.compute is None and len(const.paths) == 1 for const in node.consts())
+    own = weight.paths == (at("weight"),) and (bias is None or bias.paths == (at("bias"),))
+    return plain and own and {name for name, _ in modules[owner].tensors()} <= {"weight", "bias"}
+
+
+def _norms(graph: Graph, owners: Mapping[int, str], modules: Mapping[str, Module]) -> dict[str, int]:
+    """Of how many operators each norm with running statistics is, by path; none of them is anything but affine."""
+    parts: dict[str, list[Node]] = {}
+    for node in graph.nodes:
+        if any(node.consts()):
+            parts.setdefault(owners[id(node)], []).append(node)
+    return {
+        path: len(nodes)
+        for path, nodes in parts.items()
+        if {"running_mean", "running_var"} <= {name for name, _ in modules[path].tensors()}
+        and not _below(modules[path])
+        and all(isinstance(node.operation, (ir.BatchNorm, ir.Scale, ir.Shift)) for node in nodes)
+    }
+
+
+def _below(module: Module) -> bool:
+    """Whether modules below this one hold tensors, which would go with it."""
+    return any(any(part.tensors()) for part in module.walk() if part.path != module.path)
+
+
+# --- who is called, and how often -------------------------------------------------------------------------------------
+
+
+def _calls(
+    graph: Graph, stacks: Stacks, modules: Mapping[str, Module], blocks: Mapping[str, Family]
+) -> Iterator[tuple[Module, Family]]:
+    """A layer as often as its tensors are read, a block as often as the layer in it that is called most."""
+    counts: Counter[str] = Counter()
+    for node in graph.nodes:
+        counts.update({path for const in node.consts() for path in const.paths})
+    calls: Counter[str] = Counter()
+    for path, count in counts.items():
+        holder = path.rpartition(".")[0]
+        calls[holder] = max(calls[holder], count)
+    for path, count in calls.items():
+        if path in modules:
+            yield from [(modules[path], _layer_family(modules[path]))] * count
+    for path, family in blocks.items():
+        prefix = f"{path}." if path else ""
+        within = [count for holder, count in calls.items() if f"{holder}.".startswith(prefix)]
+        yield from [(modules[path], family)] * max(within, default=1)
+
+
+def _layer_family(module: Module) -> Family:
+    """What the report calls the layer."""
+    found = family_of(module)
+    name = found.read_as if found is not None and found.leaf else module.class_path.rpartition(".")[2]
+    return Family(name, (module.class_path,), _never, leaf=True)

@@ -1,0 +1,80 @@
+"""A live model of an installed package as an inert tree around the tensors of a file."""
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+import torch
+
+from app.engine.ir.module import Module, module_node, ordered_dict
+from app.engine.ir.node import Global, Object
+from app.engine.ir.sets import OrderedSet
+from app.engine.ir.tensors import buffer
+
+_TABLES: Final = ("_parameters", "_buffers", "_modules")
+_PLAIN: Final = (type(None), bool, int, float, complex, str, bytes)
+
+
+def tree_of(model: torch.nn.Module, tensors: Mapping[str, Object]) -> Module:
+    """The modules of `model` with their plain attributes; each tensor is the file's own node of that name.
+
+    A module or tensor that stands in several places is one node in all of them, as in the model. What the file has not
+    (counters of batches, buffers that are not saved) is taken from the model.
+    """
+    return Module(_Copy(tensors, {}).module(model, ""))
+
+
+class _Copy:
+    """Remembers what was made of each module, so that shared ones stay shared."""
+
+    def __init__(self, tensors: Mapping[str, Object], made: dict[int, Object]) -> None:
+        self.tensors, self.made = tensors, made
+
+    def module(self, live: torch.nn.Module, path: str) -> Object:
+        if id(live) in self.made:
+            return self.made[id(live)]
+        kind = type(live)
+        node = module_node((kind.__module__, kind.__qualname__), training=live.training)
+        self.made[id(live)] = node
+        content = vars(live)
+        state: dict[str, Any] = node.state
+        for table in ("_parameters", "_buffers"):
+            found = {name: self.tensor(held, f"{path}{name}") for name, held in content[table].items()}
+            state[table] = {name: held for name, held in found.items() if name not in _unsaved(live)}
+        state["_modules"] = {
+            name: None if child is None else self.module(child, f"{path}{name}.")
+            for name, child in content["_modules"].items()
+        }
+        for name, value in content.items():
+            if name not in state:
+                state[name] = self.value(value)
+            elif name not in (*_TABLES, "training", "_non_persistent_buffers_set") and value:
+                state[name] = ordered_dict({key: self.value(one) for key, one in value.items()})
+        return node
+
+    def tensor(self, held: torch.Tensor | None, name: str) -> Object | None:
+        if held is None:
+            return None
+        return self.tensors[name] if name in self.tensors else self.made.setdefault(id(held), buffer(held))
+
+    def value(self, value: Any) -> Any:
+        """Plain values as they are, modules as nodes; of all else only the class's name."""
+        if isinstance(value, torch.nn.Module):
+            return self.made.get(id(value)) or _named(type(value))
+        if type(value) in _PLAIN:
+            return value
+        if isinstance(value, (list, tuple)):
+            parts = [self.value(part) for part in value]
+            return parts if type(value) is list else tuple(parts)
+        if type(value) is dict:
+            return {key: self.value(part) for key, part in value.items() if isinstance(key, (str, int))}
+        if isinstance(value, (set, frozenset)):
+            return OrderedSet(self.value(part) for part in value)
+        return _named(value) if isinstance(value, type) else _named(type(value))
+
+
+def _unsaved(live: torch.nn.Module) -> set[str]:
+    return live._non_persistent_buffers_set
+
+
+def _named(kind: type) -> Global:
+    return Global(kind.__module__, kind.__qualname__)
