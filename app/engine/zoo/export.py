@@ -1,6 +1,6 @@
 """The data flow of a live model of an installed package: torch.export follows it, our own reader reads what it says.
 
-No weight is read or written: the program names them, and those that a file has by these names take their places.
+No weight is read or written: the program names them, and whoever has a file's tensors puts these in their places.
 """
 
 import json
@@ -18,7 +18,7 @@ from app.engine.forward.aten import follow
 from app.engine.forward.aten.ports import user_tensors
 from app.engine.ir.exported import Exported
 from app.engine.ir.program import Program
-from app.engine.ir.tensors import StoredTensor, in_memory
+from app.engine.ir.tensors import in_memory
 from app.errors import UnsupportedContent
 
 Sizes = tuple[int, ...]
@@ -38,7 +38,7 @@ class Flow:
         return follow(self.exported, self.shapes)
 
 
-def exported(model: torch.nn.Module, sizes: Sequence[Sizes], tensors: Mapping[str, StoredTensor], name: str) -> Flow:
+def exported(model: torch.nn.Module, sizes: Sequence[Sizes], name: str) -> Flow:
     """The flow of `model` from an input of the first of these sizes (batch not counted) that it takes.
 
     Raises UnsupportedContent where torch.export can't follow the model's code.
@@ -52,7 +52,7 @@ def exported(model: torch.nn.Module, sizes: Sequence[Sizes], tensors: Mapping[st
                 reason or f"{type(error).__name__}: {str(error).strip().splitlines()[0][:300] if str(error) else ''}"
             )
             continue
-        return _flow(program, tensors, size)
+        return _flow(program, size)
     raise UnsupportedContent(
         f"torch.export can't follow the code of {name}: {reason}",
         remedy="Upload the whole model, or an ONNX or .pt2 file of it, instead of a state dict.",
@@ -68,20 +68,20 @@ def export_live(model: torch.nn.Module, size: Sizes) -> torch.export.ExportedPro
         return torch.export.export(model, example, dynamic_shapes=({0: torch.export.Dim.AUTO},))
 
 
-def _flow(program: torch.export.ExportedProgram, tensors: Mapping[str, StoredTensor], size: Sizes) -> Flow:
-    stored, parameters = _stored(program, tensors), set(program.graph_signature.parameters)
+def _flow(program: torch.export.ExportedProgram, size: Sizes) -> Flow:
+    own = {name: in_memory(held) for name, held in _held(program).items()}
+    parameters = set(program.graph_signature.parameters)
     document = _document(program)
-    payloads = {path: Payload("", path, path in parameters, tensor, {}) for path, tensor in stored.items()}
+    payloads = {name: Payload("", name, name in parameters, tensor, {}) for name, tensor in own.items()}
     found = read_document(document, payloads)
     shapes = {name: (_BATCH, *size) for name, _ in user_tensors(found)}
     return Flow(found, shapes, _stacks(document["graph_module"]["graph"]["nodes"]))
 
 
-def _stored(program: torch.export.ExportedProgram, tensors: Mapping[str, StoredTensor]) -> dict[str, StoredTensor]:
-    """Every weight that the program reads: the file's, or what the model has of its own beside its state dict."""
+def _held(program: torch.export.ExportedProgram) -> dict[str, torch.Tensor]:
+    """Every weight that the program reads, and what the model has of its own beside its state dict."""
     own: dict[str, Any] = {**program.state_dict, **program.constants}
-    held = {name: value for name, value in own.items() if isinstance(value, torch.Tensor)}
-    return {name: tensors.get(name) or in_memory(value) for name, value in held.items()}
+    return {name: value for name, value in own.items() if isinstance(value, torch.Tensor)}
 
 
 def _document(program: torch.export.ExportedProgram) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from app.engine.ir import graph as ir
 from app.engine.ir.graph import Graph, Node, Scope, Value, live
 from app.engine.ir.module import Module
 from app.engine.ir.program import Program
+from app.engine.zoo.consts import reread
 
 Stacks = Mapping[str, tuple[str, ...]]
 _LAYERS = (ir.Conv, ir.Linear)
@@ -21,7 +22,11 @@ def _never(*_: Any) -> Any:
 
 
 def traced(program: Program, stacks: Stacks, root: Module) -> Trace:
-    """The program with each node's `owner` a path of the tree, and the scope in which it may be rewritten."""
+    """The program with each node's `owner` a path of the tree, and the scope in which it may be rewritten.
+
+    Its constants are the tree's tensors by name; it keeps those that the tree has not.
+    """
+    tensors = {module.at(name): held for module in root.walk() for name, held in module.tensors()}
     modules = {module.path: module for module in root.walk()}
     blocks = _blocks(program.graph, stacks, modules)
     owners = {id(node): _owner(node, stacks, modules) for node in program.graph.nodes}
@@ -33,16 +38,17 @@ def traced(program: Program, stacks: Stacks, root: Module) -> Trace:
         scope = Scope(block, chain=False) if block is not None else None
         if block is None and id(node) in groups:
             scope = Scope(groups[id(node)], chain=True)
-        nodes.append(_moved(node, owner, scope, made))
+        operation = reread(node.operation, tensors.get)
+        nodes.append(_moved(node, operation, owner, scope, made))
     graph = Graph(program.graph.inputs, tuple(nodes), _mapped(program.graph.outputs, made))
     return Trace(live(graph), tuple(_calls(graph, stacks, modules, blocks)))
 
 
-def _moved(node: Node, owner: str, scope: Scope | None, made: dict[int, Value]) -> Node:
-    """The same operation under another owner; values know their node, so its output is another value."""
+def _moved(node: Node, operation: ir.Operation, owner: str, scope: Scope | None, made: dict[int, Value]) -> Node:
+    """The operation in the node's place; values know their node, so its output is another value."""
     output = Value(node.output.shape, None, node.output.dtype)
     inputs = tuple(made.get(id(value), value) for value in node.inputs)
-    found = Node(node.operation, inputs, output, owner, scope)
+    found = Node(operation, inputs, output, owner, scope)
     output.node = found
     made[id(node.output)] = output
     return found
@@ -157,12 +163,12 @@ def _below(module: Module) -> bool:
 def _calls(
     graph: Graph, stacks: Stacks, modules: Mapping[str, Module], blocks: Mapping[str, Family]
 ) -> Iterator[tuple[Module, Family]]:
-    """A layer as often as its tensors are read, a block as often as the layer in it that is called most."""
-    counts: Counter[str] = Counter()
+    """A layer as often as operators of a kind read its tensors, a block as often as the layer in it that is called most."""
+    counts: Counter[tuple[str, type]] = Counter()
     for node in graph.nodes:
-        counts.update({path for const in node.consts() for path in const.paths})
+        counts.update({(path, type(node.operation)) for const in node.consts() for path in const.paths})
     calls: Counter[str] = Counter()
-    for path, count in counts.items():
+    for (path, _), count in counts.items():
         holder = path.rpartition(".")[0]
         calls[holder] = max(calls[holder], count)
     for path, count in calls.items():

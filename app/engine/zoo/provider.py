@@ -1,22 +1,16 @@
 """torchvision and timm as those who know architectures: a model around the tensors of a file, its data flow proven."""
 
-from collections.abc import Mapping, Sequence
-from importlib.util import find_spec
-
 import torch
-from torch import Tensor
 
 from app.engine.fuse.units import Unit, Units, uncovered
 from app.engine.ir.module import Module
-from app.engine.weights.blueprint import Blueprint, Match, Mismatch, Provider, Witness
+from app.engine.weights.blueprint import Blueprint, Mismatch
 from app.engine.weights.container import Tensors, stored
 from app.engine.weights.wanted import Architecture
-from app.engine.zoo.deployed import Deployed
 from app.engine.zoo.export import exported
 from app.engine.zoo.fit import Difference, Fitted, fitted
 from app.engine.zoo.flow import traced
-from app.engine.zoo.index import similar
-from app.engine.zoo.request import EXAMPLES, PACKAGES, Request, is_name, request_of
+from app.engine.zoo.request import Request, request_of
 from app.engine.zoo.rewritten import Again
 from app.engine.zoo.sizes import candidates, own_size
 from app.engine.zoo.tree import tree_of
@@ -43,7 +37,7 @@ def _blueprint(fit: Fitted, tensors: Tensors) -> Blueprint:
     with torch.random.fork_rng(devices=[]):
         model = fit.build(fit.request.arguments).requires_grad_(False)
     root = tree_of(model, tensors)
-    unit = _unit(model, root, fit.request, tensors)
+    unit = _unit(model, root, fit.request)
     return Blueprint(
         root,
         Units(True, (unit,), tuple(uncovered(root, (unit,), ""))),
@@ -57,10 +51,9 @@ def _blueprint(fit: Fitted, tensors: Tensors) -> Blueprint:
     )
 
 
-def _unit(model: torch.nn.Module, root: Module, request: Request, tensors: Tensors) -> Unit:
+def _unit(model: torch.nn.Module, root: Module, request: Request) -> Unit:
     """The whole model, as torch.export follows it."""
-    held = {name: stored(node) for name, node in tensors.items()}
-    flow = exported(model, tuple(candidates(model, request)), held, request.text)
+    flow = exported(model, tuple(candidates(model, request)), request.text)
     trace = traced(flow.program(), flow.stacks, root)
     shapes = tuple(value.shape for value in trace.graph.inputs)
     return Unit(root, shapes, trace, Again.of(trace, root), assumed=False)

@@ -1,7 +1,7 @@
 """What the edited tree computes: the original's data flow, with the layers that took the place of others."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from app.engine.forward.families import family_of
@@ -13,6 +13,7 @@ from app.engine.ir import graph as ir
 from app.engine.ir.graph import Const, Graph, Node, Operation, Value, live
 from app.engine.ir.module import Module
 from app.engine.ir.tensors import StoredTensor
+from app.engine.zoo.consts import reread
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,16 +98,10 @@ def _layer(filled: _Filled, root: Module) -> Operation:
 
 def _reread(node: Node, root: Module) -> Operation:
     """The same operation with the tensors that the tree has now."""
-    changed: dict[str, Any] = {}
-    operation = node.operation
-    if isinstance(operation, ir.Apply):
-        args = tuple(_const(arg, root) for arg in operation.args)
-        return replace(operation, args=args, kwargs={key: _const(arg, root) for key, arg in operation.kwargs.items()})
-    for part in fields(operation):
-        changed[part.name] = _const(getattr(operation, part.name), root)
+    operation = reread(node.operation, lambda path: _at(path, root))
     if isinstance(operation, (ir.Conv, ir.Linear)) and operation.bias is None and node.scope is not None:
-        changed["bias"] = _new_bias(node.owner, root)
-    return replace(operation, **changed)
+        return replace(operation, bias=_new_bias(node.owner, root))
+    return operation
 
 
 def _new_bias(path: str, root: Module) -> Const | None:
@@ -114,13 +109,6 @@ def _new_bias(path: str, root: Module) -> Const | None:
     layer = below(root, path)
     bias = layer.tensor("bias") if layer is not None else None
     return Const((bias,), (f"{path}.bias",), bias.shape) if bias is not None else None
-
-
-def _const(part: Any, root: Module) -> Any:
-    if not isinstance(part, Const) or not part.sources:
-        return part
-    sources = tuple(_at(path, root) or old for path, old in zip(part.paths, part.sources, strict=True))
-    return replace(part, sources=sources)
 
 
 def _at(path: str, root: Module) -> StoredTensor | None:

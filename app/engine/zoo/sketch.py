@@ -42,4 +42,3 @@ def _hash(text: str) -> int:
 def sketch(shapes: Shapes) -> Sketch:
     found = hashes(shapes)
     return Sketch(tuple(int(one) for one in found[:SIZE]), len(found))
-

@@ -8,7 +8,6 @@ import torch
 from app.engine.ir.module import Module, module_node, ordered_dict
 from app.engine.ir.node import Global, Object
 from app.engine.ir.sets import OrderedSet
-from app.engine.ir.tensors import buffer
 
 _TABLES: Final = ("_parameters", "_buffers", "_modules")
 _PLAIN: Final = (type(None), bool, int, float, complex, str, bytes)
@@ -17,8 +16,8 @@ _PLAIN: Final = (type(None), bool, int, float, complex, str, bytes)
 def tree_of(model: torch.nn.Module, tensors: Mapping[str, Object]) -> Module:
     """The modules of `model` with their plain attributes; each tensor is the file's own node of that name.
 
-    A module or tensor that stands in several places is one node in all of them, as in the model. What the file has not
-    (counters of batches, buffers that are not saved) is taken from the model.
+    A module that stands in several places is one node in all of them, as in the model. What the file has not (counters of
+    batches, buffers that are not saved) is not in the tree.
     """
     return Module(_Copy(tensors, {}).module(model, ""))
 
@@ -38,8 +37,8 @@ class _Copy:
         content = vars(live)
         state: dict[str, Any] = node.state
         for table in ("_parameters", "_buffers"):
-            found = {name: self.tensor(held, f"{path}{name}") for name, held in content[table].items()}
-            state[table] = {name: held for name, held in found.items() if name not in _unsaved(live)}
+            names = {name: f"{path}{name}" for name in content[table] if name not in _unsaved(live)}
+            state[table] = {name: self.tensors.get(full) for name, full in names.items() if self.has(live, name, full)}
         state["_modules"] = {
             name: None if child is None else self.module(child, f"{path}{name}.")
             for name, child in content["_modules"].items()
@@ -51,15 +50,12 @@ class _Copy:
                 state[name] = ordered_dict({key: self.value(one) for key, one in value.items()})
         return node
 
-    def tensor(self, held: torch.Tensor | None, name: str) -> Object | None:
-        if held is None:
-            return None
-        return self.tensors[name] if name in self.tensors else self.made.setdefault(id(held), buffer(held))
+    def has(self, live: torch.nn.Module, name: str, full: str) -> bool:
+        """Whether the file has the tensor, or the model has None in its place."""
+        return full in self.tensors or getattr(live, name) is None
 
     def value(self, value: Any) -> Any:
-        """Plain values as they are, modules as nodes; of all else only the class's name."""
-        if isinstance(value, torch.nn.Module):
-            return self.made.get(id(value)) or _named(type(value))
+        """Plain values as they are; of all else only the class's name."""
         if type(value) in _PLAIN:
             return value
         if isinstance(value, (list, tuple)):
