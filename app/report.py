@@ -149,6 +149,11 @@ class Equivalence(_Part):
     native: NativeError
     probe: Probe
     passed: bool
+    witness: str = Field(
+        default="",
+        description="Whose code ran original and written weights beside our own readings (`timm 1.0.31`), or why it "
+        "could not; empty where the code is not at hand.",
+    )
 
 
 class Environment(_Part):

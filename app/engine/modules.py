@@ -27,6 +27,9 @@ from app.report import Equivalence
 # The dtypes that models run in; most of a model may be stored in another, and unpacked by its own code.
 _RUN_IN = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
+# Figures with what a witness saw in them, and who that was or why there is none.
+Testify = Callable[[Figures], tuple[Figures, str]]
+
 
 def plan_units(root: Module, units: Units, stored: torch.dtype, options: FuseOptions) -> Plan:
     """What is to be replaced in each unit. `stored` is the dtype of most of the parameters."""
@@ -99,13 +102,22 @@ def _fused(fusion: Fusion) -> list[Fused]:
 
 
 def judge(
-    written: Callable[[], Module], plan: Plan, evidence: Evidence, options: FuseOptions, target: Path, device: str
+    written: Callable[[], Module],
+    plan: Plan,
+    evidence: Evidence,
+    options: FuseOptions,
+    target: Path,
+    device: str,
+    testify: Testify = lambda figures: (figures, ""),
 ) -> Equivalence:
-    """Run the written file, read back, and compare. Raises NotEquivalent, and then leaves no file."""
+    """Run the written file, read back, and compare. Raises NotEquivalent, and then leaves no file.
+
+    `testify` puts in what somebody else saw who ran it.
+    """
     try:
-        figures = _figures(written(), plan, evidence, device)
+        figures, witness = testify(_figures(written(), plan, evidence, device))
         problem = failure(figures, tuple(evidence.regions.values()), options.max_error)
-        equivalence = equivalence_of(figures, plan, evidence.native, device, problem is None)
+        equivalence = equivalence_of(figures, plan, evidence.native, device, problem is None, witness)
         if problem is not None:
             raise NotEquivalent(
                 problem,

@@ -40,7 +40,9 @@ from app.report import (
 _LONGEST = 500
 
 
-def equivalence_of(figures: Figures, plan: Plan, native: torch.dtype, device: str, passed: bool) -> Equivalence:
+def equivalence_of(
+    figures: Figures, plan: Plan, native: torch.dtype, device: str, passed: bool, witness: str = ""
+) -> Equivalence:
     changed = [unit for unit, fusion in plan.fusions if fusion.replacements or plan.units.whole]
     shapes = dict.fromkeys(shape for unit in changed for shape in unit.shapes)
     return Equivalence(
@@ -55,6 +57,7 @@ def equivalence_of(figures: Figures, plan: Plan, native: torch.dtype, device: st
         ),
         probe=Probe(shape=tuple(shapes), seed=SEED, device=device),
         passed=passed,
+        witness=witness,
     )
 
 

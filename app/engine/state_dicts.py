@@ -12,6 +12,7 @@ from app.engine.weights.asked import blueprint_of
 from app.engine.weights.container import Container, Tensors
 from app.engine.weights.job import WeightsJob, job_of
 from app.engine.weights.soundness import check_numbers
+from app.engine.weights.testimony import testimony_on
 from app.engine.weights.tree import in_order, load, names_of
 from app.engine.weights.weights_report import detected_of, inspection_of, report_of
 from app.engine.weights.wide import widened
@@ -67,11 +68,13 @@ def measure(
 ) -> Equivalence:
     """Read the written file back, run its blocks, and compare. Raises NotEquivalent, and then leaves no file."""
 
+    after = job.container.again(target)
+
     def written() -> Module:
-        load(job.blueprint.module, job.prefix, job.container.again(target))
+        load(job.blueprint.module, job.prefix, after)
         return job.blueprint.module
 
-    return judge(written, plan, evidence, options, target, device)
+    return judge(written, plan, evidence, options, target, device, testimony_on(job, after, evidence, device))
 
 
 def report(

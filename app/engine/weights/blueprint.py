@@ -1,7 +1,10 @@
 """What a state dict belongs to: the model as an inert tree that holds the file's own tensors, and who builds such."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+
+import torch
+from torch import Tensor
 
 from app.engine.fuse.units import Units
 from app.engine.ir.module import Module
@@ -29,6 +32,27 @@ class Blueprint:
     classes: int | None = None
     input_size: tuple[int, ...] | None = None
     notes: tuple[str, ...] = ()
+    witness: "Testify | None" = None
+
+
+@dataclass(frozen=True, slots=True)
+class Testimony:
+    """Errors against the original in float64, all run by the code that the weights belong to.
+
+    `stored` and `native`: of the written tensors in float64, and in the dtype that a loader runs. `native_noise`: of
+    the original in that dtype. `reading`: of our own reading of the original in float64.
+    """
+
+    stored: float
+    native: float
+    native_noise: float
+    reading: float
+    by: str  # whose code ran
+
+
+# Runs the written tensors, by the model's names, and the original on the same inputs: a Testimony, or a sentence that
+# says why the code does not take these tensors. The others are what our reading gave, the native dtype, the device.
+Testify = Callable[[Mapping[str, Tensor], Sequence[Tensor], Sequence[Tensor], torch.dtype, str], Testimony | str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,3 +105,4 @@ class Provider:
     build: Callable[[Architecture, Tensors], Blueprint | Mismatch]
     matches: Callable[[Tensors], Sequence[Match]]
     listed: Callable[[], Sequence[str]] = lambda: ()  # some names, for an error
+    near: Callable[[str], Sequence[str]] = lambda name: ()  # names that look like one which nobody knows

@@ -8,6 +8,7 @@ from app.engine.weights.container import Container, Tensors
 from app.engine.weights.families import FAMILIES_PROVIDER
 from app.engine.weights.naming import prefixes
 from app.engine.weights.wanted import Architecture
+from app.engine.zoo.provider import ZOO_PROVIDER
 from app.errors import ArchitectureMismatch, UnknownArchitecture
 
 _MOST_MATCHES = 5
@@ -15,7 +16,7 @@ _MOST_MATCHES = 5
 
 def providers() -> tuple[Provider, ...]:
     """All of them, in the order in which they are asked."""
-    return (FAMILIES_PROVIDER,)
+    return (FAMILIES_PROVIDER, ZOO_PROVIDER)
 
 
 def build(wanted: Architecture, container: Container) -> tuple[str, Blueprint]:
@@ -26,10 +27,12 @@ def build(wanted: Architecture, container: Container) -> tuple[str, Blueprint]:
     provider = next((one for one in providers() if one.knows(wanted.name)), None)
     if provider is None:
         names = [name for one in providers() for name in one.listed()]
+        near = [name for one in providers() for name in one.near(wanted.name)]
         raise UnknownArchitecture(
             f"architecture is {wanted.name!r}, and nobody here knows how it is built",
-            remedy=f"Write one of {', '.join(names)}, or give a plan= of which layer feeds which norm.",
+            remedy=f"Write one of {', '.join(near or names)}, or give a plan= of which layer feeds which norm.",
             known=names,
+            near_matches=near,
         )
     closest: Mismatch | None = None
     for prefix in prefixes(container.tensors):

@@ -10,8 +10,9 @@ from typing import Any
 
 import torch
 
+from app.engine.zoo.index import read_index
 from app.engine.zoo.request import PACKAGES, Plain, Request
-from app.errors import InvalidOption, UnsupportedContent
+from app.errors import InvalidOption, UnknownArchitecture, UnsupportedContent
 
 _SHOWN = 8
 Build = Callable[[Mapping[str, Plain]], torch.nn.Module]
@@ -25,32 +26,47 @@ def installed() -> tuple[str, ...]:
 def builders(request: Request) -> dict[str, Build]:
     """How to build the model, by package: more than one where the caller names none and several have the name.
 
-    Raises InvalidOption, with near matches, for a name that no package has.
+    Raises UnknownArchitecture, with near matches, for a name that no package has.
     """
     asked = (request.package,) if request.package else PACKAGES
     there = [package for package in asked if package in installed()]
     if not there:
-        raise InvalidOption(
+        raise UnknownArchitecture(
             f"architecture names {request.text[:100]!r}, and {' and '.join(asked)} are not installed here.",
             remedy="Ask the operator to install the extra: pip install 'fusebox[zoo]'",
         )
     found = {package: _BUILDERS[package](request.name) for package in there if _has(package, request.name)}
     if not found:
-        near = near_matches(request.name, there)
-        raise InvalidOption(
-            f"architecture names {request.name[:100]!r}, which {' and '.join(there)} do not have.",
+        near = near_matches(request.name)
+        raise UnknownArchitecture(
+            f"architecture names {request.name[:100]!r}, of which {' and '.join(there)} know nothing.",
             remedy=f"Near it are {', '.join(near)}." if near else "Upload the whole model instead of a state dict.",
             near_matches=near,
         )
     return found
 
 
-def near_matches(name: str, packages: list[str]) -> list[str]:
+def is_known(name: str) -> bool:
+    """Whether the name says its package, or some package has a model of it, be it installed or not."""
+    package, _, bare = name.rpartition("/")
+    return bool(package) or any(f"{one}/{bare.partition('.')[0]}" in _all_names() for one in PACKAGES)
+
+
+def near_matches(name: str) -> list[str]:
     """Names that look like this one, each with its package."""
-    names = {known: package for package in packages for known in reversed(_names(package))}
-    found = difflib.get_close_matches(name.lower(), names, n=_SHOWN, cutoff=0.6)
-    within = [known for known in names if name.lower() in known and known not in found]
-    return [f"{names[known]}/{known}" for known in (*found, *within)[:_SHOWN]]
+    bare = name.rpartition("/")[2].partition(".")[0].lower()
+    names: dict[str, str] = {}
+    for full in _all_names():
+        names.setdefault(full.rpartition("/")[2], full)
+    found = difflib.get_close_matches(bare, names, n=_SHOWN, cutoff=0.6)
+    within = [known for known in names if bare in known and known not in found]
+    return [names[known] for known in (*found, *within)[:_SHOWN]]
+
+
+@cache
+def _all_names() -> tuple[str, ...]:
+    """Every model of the index: all packages, be they installed or not."""
+    return tuple(read_index().names)
 
 
 def names_of(package: str) -> tuple[str, ...]:

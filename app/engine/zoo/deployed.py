@@ -61,7 +61,7 @@ def _is_counter(name: str) -> bool:
 
 
 def _own_form(module: torch.nn.Module, path: str, modules: Mapping[str, set[str]]) -> torch.nn.Module:
-    """The deploy form of the module's own class where that has the file's tensors, what is left of a norm, or itself."""
+    """The deploy form of its own class where that has the file's tensors, what is left of a norm, or the module."""
     wanted = modules.get(path, set())
     if hasattr(module, "running_var") and not wanted:
         left = list(module.children())

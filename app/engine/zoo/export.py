@@ -91,7 +91,8 @@ def _document(program: torch.export.ExportedProgram) -> dict[str, Any]:
         wrapped = torch.nn.Parameter(hollow, tensor.requires_grad) if isinstance(tensor, torch.nn.Parameter) else hollow
         program.state_dict[name] = wrapped
     held = serialize.ExportedProgramSerializer(None).serialize(program).exported_program
-    text = json.dumps(serialize._dataclass_to_dict(held), cls=serialize.EnumEncoder, allow_nan=False)
+    plain = serialize._dataclass_to_dict(held)  # type: ignore[no-untyped-call]  # torch gives it no types
+    text = json.dumps(plain, cls=serialize.EnumEncoder, allow_nan=False)
     document: dict[str, Any] = json.loads(text)
     return document
 

@@ -163,7 +163,7 @@ def _below(module: Module) -> bool:
 def _calls(
     graph: Graph, stacks: Stacks, modules: Mapping[str, Module], blocks: Mapping[str, Family]
 ) -> Iterator[tuple[Module, Family]]:
-    """A layer as often as operators of a kind read its tensors, a block as often as the layer in it that is called most."""
+    """A layer as often as operators of a kind read its tensors, a block as its layer that is called most."""
     counts: Counter[tuple[str, type]] = Counter()
     for node in graph.nodes:
         counts.update({(path, type(node.operation)) for const in node.consts() for path in const.paths})

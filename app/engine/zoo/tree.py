@@ -1,6 +1,6 @@
 """A live model of an installed package as an inert tree around the tensors of a file."""
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from typing import Any, Final
 
 import torch
@@ -16,8 +16,8 @@ _PLAIN: Final = (type(None), bool, int, float, complex, str, bytes)
 def tree_of(model: torch.nn.Module, tensors: Mapping[str, Object]) -> Module:
     """The modules of `model` with their plain attributes; each tensor is the file's own node of that name.
 
-    A module that stands in several places is one node in all of them, as in the model. What the file has not (counters of
-    batches, buffers that are not saved) is not in the tree.
+    A module that stands in several places is one node in all of them, as in the model. What the file has not (counters
+    of batches, buffers that are not saved) is not in the tree.
     """
     return Module(_Copy(tensors, {}).module(model, ""))
 
@@ -64,7 +64,9 @@ class _Copy:
         if type(value) is dict:
             return {key: self.value(part) for key, part in value.items() if isinstance(key, (str, int))}
         if isinstance(value, (set, frozenset)):
-            return OrderedSet(self.value(part) for part in value)
+            found = OrderedSet()
+            found.extend(part for part in map(self.value, value) if isinstance(part, Hashable))
+            return found
         return _named(value) if isinstance(value, type) else _named(type(value))
 
 

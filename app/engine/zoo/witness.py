@@ -2,32 +2,23 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from importlib.metadata import version
 
 import torch
 from torch import Tensor
 
 from app.engine.verify.compare import relative_error, tensors
+from app.engine.weights.blueprint import Testimony
 from app.engine.zoo.deployed import deployed, loaded, outputs
 
 Named = Mapping[str, Tensor]
 
 
 @dataclass(frozen=True, slots=True)
-class Testimony:
-    """Errors against the original in float64, run by the package: of the written tensors in float64 and in the dtype
-    that a loader runs, of the original in that dtype, and of the numeric reading of the original in float64.
-    """
-
-    stored: float
-    native: float
-    native_noise: float
-    reading: float
-
-
-@dataclass(frozen=True, slots=True)
 class Witness:
     """Builds the package's model as often as it is asked to testify."""
 
+    package: str
     build: Callable[[], torch.nn.Module]
     before: Callable[[], Named]  # the file's tensors, by the model's names
 
@@ -50,4 +41,5 @@ class Witness:
             native=relative_error(native_seen, exact),
             native_noise=relative_error(seen, exact),
             reading=relative_error(list(reference), exact),
+            by=f"{self.package} {version(self.package)}",
         )
