@@ -10,6 +10,7 @@ from typing import Any
 from app.engine import programs, state_dicts, trees
 from app.engine.formats import GRAPH_KINDS, detect_file
 from app.engine.steps import Asked, Steps
+from app.engine.weights import as_program
 from app.engine.weights.container import Container
 from app.engine.weights.opening import open_checkpoint
 from app.options import FuseOptions
@@ -40,7 +41,7 @@ def fuse_checkpoint(
     asked = Asked(source, target, filename, options, device, verify)
     clock = _Clock(progress)
     with clock.phase("reading"):
-        steps = _steps_for(source)
+        steps = _steps_for(source, options, target)
         job = steps.read(source, options)
         tell(steps.recognised(job))
     with clock.phase("fusing"):
@@ -56,13 +57,17 @@ def fuse_checkpoint(
     return steps.report(job, plan, evidence, dropped, equivalence, asked, digests, clock.seconds)
 
 
-def _steps_for(source: Path) -> Steps[Any, Any, Any, Any]:
-    """Graph files by their format; of torch checkpoints, what is in them decides."""
+def _steps_for(source: Path, options: FuseOptions, target: Path) -> Steps[Any, Any, Any, Any]:
+    """Graph files by their format; of all others, what is in them and what is asked for decides."""
     kind = detect_file(source)
     if kind in GRAPH_KINDS:
         return programs.STEPS
     opened = open_checkpoint(source, kind)
-    return state_dicts.steps_for(opened) if isinstance(opened, Container) else trees.steps_for(opened)
+    if not isinstance(opened, Container):
+        return trees.steps_for(opened)
+    if options.output != "keep" and options.architecture is not None:
+        return as_program.steps_for(opened, options, target)
+    return state_dicts.steps_for(opened)
 
 
 def inspect_checkpoint(source: Path, *, filename: str, sha256: str | None = None) -> Inspection:

@@ -31,10 +31,10 @@ def _check(options: FuseOptions) -> None:
         )
     refuse_strict_plan(options)
     refuse_options(options, "one of weights alone", "overridable")
-    if options.output != "keep":
+    if options.output != "keep" and options.architecture is None:
         raise InvalidOption(
-            f"output is {options.output!r}, and only the weights of this architecture can be given back.",
-            remedy="Leave output out: the file comes back as it is, fused.",
+            f"output is {options.output!r}, and a program can be made of the weights of an architecture only.",
+            remedy="Give architecture=, or leave output out: the file comes back as it is, fused.",
             option="output",
         )
     if options.probe_shape is not None:

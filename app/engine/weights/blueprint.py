@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -33,6 +34,7 @@ class Blueprint:
     input_size: tuple[int, ...] | None = None
     notes: tuple[str, ...] = ()
     witness: "Testify | None" = None
+    export: "Export | None" = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +55,10 @@ class Testimony:
 # Runs the written tensors, by the model's names, and the original on the same inputs: a Testimony, or a sentence that
 # says why the code does not take these tensors. The others are what our reading gave, the native dtype, the device.
 Testify = Callable[[Mapping[str, Tensor], Sequence[Tensor], Sequence[Tensor], torch.dtype, str], Testimony | str]
+
+
+# Writes the model with the file's weights as a program of that kind, `pt2` or `onnx`, widened to float32 or not.
+Export = Callable[[Path, str, bool], None]
 
 
 @dataclass(frozen=True, slots=True)

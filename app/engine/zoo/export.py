@@ -61,11 +61,15 @@ def exported(model: torch.nn.Module, sizes: Sequence[Sizes], name: str) -> Flow:
 
 def export_live(model: torch.nn.Module, size: Sizes) -> torch.export.ExportedProgram:
     """The program of `model`, for any batch where its code allows that."""
-    dtype = next((one.dtype for one in model.parameters() if one.dtype.is_floating_point), torch.float32)
-    example = (torch.zeros((_BATCH, *size), dtype=dtype),)
     with torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return torch.export.export(model, example, dynamic_shapes=({0: torch.export.Dim.AUTO},))
+        return torch.export.export(model, (example(model, size),), dynamic_shapes=({0: torch.export.Dim.AUTO},))
+
+
+def example(model: torch.nn.Module, size: Sizes) -> torch.Tensor:
+    """An input of that size in the dtype of the model's weights."""
+    dtype = next((one.dtype for one in model.parameters() if one.dtype.is_floating_point), torch.float32)
+    return torch.zeros((_BATCH, *size), dtype=dtype)
 
 
 def _flow(program: torch.export.ExportedProgram, size: Sizes) -> Flow:

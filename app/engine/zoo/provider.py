@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -12,10 +13,12 @@ from app.engine.weights.blueprint import Blueprint, Match, Mismatch, Provider
 from app.engine.weights.container import Tensors, stored
 from app.engine.weights.wanted import Architecture
 from app.engine.zoo.catalogue import installed, is_known, near_matches
+from app.engine.zoo.deployed import loaded
 from app.engine.zoo.export import exported
 from app.engine.zoo.fit import Difference, Fitted, fitted
 from app.engine.zoo.flow import traced
 from app.engine.zoo.index import similar
+from app.engine.zoo.program_file import write_program
 from app.engine.zoo.request import Request, is_name, request_of
 from app.engine.zoo.rewritten import Again
 from app.engine.zoo.sizes import candidates, own_size
@@ -68,7 +71,15 @@ def _blueprint(fit: Fitted, tensors: Tensors) -> Blueprint:
         input_size=own_size(model, fit.request),
         notes=(*notes_on(fit), *notes),
         witness=Witness(str(fit.request.package), lambda: built(fit), lambda: _read(tensors)),
+        export=lambda path, kind, wide: _export(fit, tensors, path, kind, wide),
     )
+
+
+def _export(fit: Fitted, tensors: Tensors, path: Path, kind: str, wide: bool) -> None:
+    """At the size that the package says first: the program is for that one."""
+    model = loaded(built(fit), _read(tensors))
+    sizes = (own_size(model, fit.request), *candidates(model, fit.request))
+    write_program(model.float() if wide else model, sizes, kind, path, fit.request.text)
 
 
 def _read(tensors: Tensors) -> Mapping[str, Tensor]:
