@@ -11,16 +11,25 @@ from app.errors import TooLarge
 
 # What makes weights. Sequences of numbers (arange, linspace) stay real: code reads widths and rates off them.
 _WEIGHTS: Final = frozenset({torch.empty, torch.zeros, torch.ones, torch.full, torch.randn, torch.rand, torch.normal})
+# How weights are given their first values, which nobody asks for here.
+_FILLING: Final = frozenset(
+    getattr(torch.Tensor, name)
+    for name in ("normal_", "uniform_", "zero_", "fill_", "mul_", "div_", "add_", "sub_", "clamp_", "erfinv_", "copy_")
+)
 _SPARE: Final = 512  # parameters that a model may make and throw away again
 
 
 class _OnMeta(TorchFunctionMode):
-    """Puts what would be a weight on the meta device."""
+    """Puts what would be a weight on the meta device, and gives it no values."""
 
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
         given = dict(kwargs or {})
+        if func in _FILLING or getattr(func, "__module__", "") == "torch.nn.init":
+            filled = args[0] if args else given.get("tensor")
+            if isinstance(filled, torch.Tensor) and filled.is_meta:
+                return filled
         if func in _WEIGHTS and given.get("device") is None:
             given["device"] = "meta"
         return func(*args, **given)

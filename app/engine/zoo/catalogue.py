@@ -23,6 +23,17 @@ def installed() -> tuple[str, ...]:
     return tuple(package for package in PACKAGES if find_spec(package) is not None)
 
 
+def importable(package: str) -> None:
+    """Import the package. Raises UnknownArchitecture where that fails: it was built for another torch, most often."""
+    try:
+        import_module(f"{package}.models")
+    except Exception as error:  # whatever the package's code makes of this machine
+        raise UnknownArchitecture(
+            f"{package} is installed here, and can't be imported: {type(error).__name__}: {str(error)[:200]}",
+            remedy="Ask the operator for the builds of torchvision and timm that belong to this build of torch.",
+        ) from error
+
+
 def builders(request: Request) -> dict[str, Build]:
     """How to build the model, by package: more than one where the caller names none and several have the name.
 
@@ -35,6 +46,8 @@ def builders(request: Request) -> dict[str, Build]:
             f"architecture names {request.text[:100]!r}, and {' and '.join(asked)} are not installed here.",
             remedy="Ask the operator to install the extra: pip install 'fusebox[zoo]'",
         )
+    for package in there:
+        importable(package)
     found = {package: _BUILDERS[package](request.name) for package in there if _has(package, request.name)}
     if not found:
         near = near_matches(request.name)

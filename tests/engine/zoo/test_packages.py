@@ -1,0 +1,124 @@
+"""State dicts of torchvision's and timm's own models: fused, loaded strictly into the packages' models, and run."""
+
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from app.engine import fuse_checkpoint
+from app.errors import ArchitectureMismatch, NeedsArchitecture, UnknownArchitecture
+from app.options import FuseOptions
+from app.report import Report
+from tests.engine.zoo.nets import trained
+
+
+def fuse(tmp_path: Path, saved: Any, **options: Any) -> tuple[Report, Path]:
+    source, target = tmp_path / "weights.pth", tmp_path / "fused.pth"
+    torch.save(saved, source)
+    return fuse_checkpoint(source, target, FuseOptions(**options), filename="weights.pth"), target
+
+
+def without_norms(model: nn.Module, state: dict[str, Tensor]) -> nn.Module:
+    """The model as a user would change it: norms without tensors make way, convolutions get a bias; loaded strictly."""
+    for path, module in list(model.named_modules()):
+        if hasattr(module, "running_var") and f"{path}.running_var" not in state:
+            above, _, name = path.rpartition(".")
+            left = [module.drop, module.act] if hasattr(module, "act") else []
+            model.get_submodule(above)._modules[name] = nn.Sequential(*left)
+        elif getattr(module, "bias", module) is None and f"{path}.bias" in state:
+            module.bias = nn.Parameter(torch.empty_like(state[f"{path}.bias"]))
+    model.load_state_dict(state, strict=True)
+    return model.eval().requires_grad_(False)
+
+
+def image(*sizes: int) -> Tensor:
+    return torch.rand(sizes, generator=torch.Generator().manual_seed(3))
+
+
+@pytest.mark.parametrize("name", ["test_resnet", "test_efficientnet"])
+def test_a_fused_state_dict_of_timm_loads_strictly_and_computes_the_same(
+    timm: ModuleType, tmp_path: Path, name: str
+) -> None:
+    model = trained(timm.create_model(name, num_classes=7))
+    saved = {"epoch": 3, "state_dict": {f"module.{key}": value for key, value in model.state_dict().items()}}
+
+    report, target = fuse(tmp_path, saved, architecture=f"timm/{name}")
+
+    state = torch.load(target)["state_dict"]
+    state = {key.removeprefix("module."): value for key, value in state.items()}
+    fused = without_norms(timm.create_model(name, num_classes=7), state)
+    x = image(2, 3, 64, 64)
+    torch.testing.assert_close(fused(x), model(x), rtol=1e-4, atol=1e-4)
+    assert report.summary.batch_norms_before > report.summary.batch_norms_after == 0
+    assert report.equivalence is not None
+    assert report.equivalence.scope == "model"
+    assert report.equivalence.witness == f"timm {timm.__version__}"
+    assert report.equivalence.identity.relative < 1e-11
+    assert report.input.detected.classes == 7
+
+
+def test_a_name_that_both_packages_have_is_read_as_torchvision_and_said(
+    torchvision: ModuleType, timm: ModuleType, tmp_path: Path
+) -> None:
+    model = trained(torchvision.models.resnet18(num_classes=3))
+
+    report, target = fuse(tmp_path, model.state_dict(), architecture="resnet18")
+
+    fused = without_norms(torchvision.models.resnet18(num_classes=3), torch.load(target))
+    x = image(2, 3, 64, 64)
+    torch.testing.assert_close(fused(x), model(x), rtol=1e-4, atol=1e-4)
+    assert any("torchvision's was taken" in note for note in report.notes)
+    assert any("num_classes=3 follows from the shapes" in note for note in report.notes)
+
+
+@pytest.mark.parametrize("kind", ["pt2", "onnx"])
+def test_weights_come_back_as_a_program_that_needs_no_code(timm: ModuleType, tmp_path: Path, kind: str) -> None:
+    model = trained(timm.create_model("test_resnet", num_classes=7))
+
+    report, target = fuse(tmp_path, model.state_dict(), architecture="timm/test_resnet", output=kind)
+
+    x = image(3, 3, *model.pretrained_cfg["input_size"][1:])
+    torch.testing.assert_close(run_program(target, kind, x), model(x), rtol=1e-4, atol=1e-4)
+    assert report.output.filename == f"weights.fused.{kind}"
+    assert report.summary.batch_norms_after == 0
+    assert report.input.detected.variant == "test_resnet"
+
+
+def run_program(path: Path, kind: str, x: Tensor) -> Tensor:
+    if kind == "onnx":
+        import onnxruntime
+
+        session = onnxruntime.InferenceSession(path.read_bytes(), providers=["CPUExecutionProvider"])
+        return torch.from_numpy(session.run(None, {"input": x.numpy()})[0])
+    with path.open("rb") as file:
+        return torch.export.load(file).module()(x)
+
+
+def test_a_name_that_no_package_has_is_answered_with_near_ones(timm: ModuleType, tmp_path: Path) -> None:
+    state = trained(timm.create_model("test_resnet")).state_dict()
+
+    with pytest.raises(UnknownArchitecture) as caught:
+        fuse(tmp_path, state, architecture="timm/repvg_a0")
+
+    assert "timm/repvgg_a0" in caught.value.facts["near_matches"]
+
+
+def test_weights_of_another_model_are_refused_with_the_names_that_differ(timm: ModuleType, tmp_path: Path) -> None:
+    state = trained(timm.create_model("test_resnet")).state_dict()
+
+    with pytest.raises(ArchitectureMismatch) as caught:
+        fuse(tmp_path, state, architecture="timm/vit_giant_patch14_clip_224")
+
+    assert "blocks.0.attn.qkv.weight" in caught.value.facts["missing"]
+
+
+def test_without_an_architecture_the_best_matches_are_listed(timm: ModuleType, tmp_path: Path) -> None:
+    state = trained(timm.create_model("test_efficientnet")).state_dict()
+
+    with pytest.raises(NeedsArchitecture) as caught:
+        fuse(tmp_path, state)
+
+    assert caught.value.facts["matches"][0]["architecture"] == "timm/test_efficientnet"
