@@ -41,7 +41,8 @@ def traced(program: Program, stacks: Stacks, root: Module) -> Trace:
         operation = reread(node.operation, tensors.get)
         nodes.append(_moved(node, operation, owner, scope, made))
     graph = Graph(program.graph.inputs, tuple(nodes), _mapped(program.graph.outputs, made))
-    return Trace(live(graph), tuple(_calls(graph, stacks, modules, blocks)))
+    calls = tuple(_calls(graph, stacks, modules, blocks))
+    return Trace(live(graph), calls, tuple(module.class_path for module, _ in calls))
 
 
 def _moved(node: Node, operation: ir.Operation, owner: str, scope: Scope | None, made: dict[int, Value]) -> Node:

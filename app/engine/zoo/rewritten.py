@@ -52,7 +52,7 @@ class Again:
             else:
                 nodes.append(_emit(node, _reread(node, root), node.inputs, made))
         outputs = _mapped(graph.outputs, made)
-        return Trace(live(Graph(graph.inputs, tuple(nodes), outputs)), self.trace.calls)
+        return Trace(live(Graph(graph.inputs, tuple(nodes), outputs)), self.trace.calls, self.trace.class_paths)
 
     def _is_written(self, slot: InSlot, root: Module) -> bool:
         """Whether the slot holds a layer that the training form had not."""
