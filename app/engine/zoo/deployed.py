@@ -6,7 +6,7 @@ Nothing here knows the graph, the algebra or a description: norms that the file 
 
 import copy
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 import torch
@@ -16,24 +16,28 @@ from torch import Tensor
 _METHODS: Final = ("fuse", "reparameterize", "switch_to_deploy")
 
 
-def deployed(model: torch.nn.Module, names: Mapping[str, tuple[int, ...]]) -> torch.nn.Module:
-    """`model`, edited in place so that it has parameters of these names and shapes, and no others.
+def deployed(model: torch.nn.Module, names: Iterable[str]) -> torch.nn.Module:
+    """`model` with parameters of these names and no others, as far as its own code has such a form; edited in place.
 
     Only the structure counts: the values are what the model has. What it can't be brought to have shows when tensors
     are loaded strictly.
     """
-    modules = _by_path(names)
-    for path, module in list(model.named_modules()):
-        if path and not _has_tensors_of(model, path, modules):
-            _replace(model, path, _own_form(module, path, modules))
-    for path, module in model.named_modules():
-        held = names.get(f"{path}.bias")
-        if held is not None and getattr(module, "bias", module) is None:
-            module.register_parameter("bias", torch.nn.Parameter(torch.zeros(held), False))
-    return model
+    return _formed(model, "", _by_path(names))
 
 
-def _by_path(names: Mapping[str, tuple[int, ...]]) -> dict[str, set[str]]:
+def _formed(module: torch.nn.Module, path: str, names: Mapping[str, set[str]]) -> torch.nn.Module:
+    """The module with what the file has below this path."""
+    wanted = names.get(path, set())
+    found = _own_form(module, wanted)
+    for name, child in list(found.named_children()):
+        found._modules[name] = _formed(child, f"{path}.{name}" if path else name, names)
+    if "bias" in wanted and getattr(found, "bias", found) is None:
+        width = getattr(found, "out_channels", None) or found.get_parameter("weight").shape[0]
+        found.register_parameter("bias", torch.nn.Parameter(torch.zeros(width), False))
+    return found
+
+
+def _by_path(names: Iterable[str]) -> dict[str, set[str]]:
     """The tensors below each path, by their names from there."""
     found: dict[str, set[str]] = {}
     for name in names:
@@ -43,42 +47,32 @@ def _by_path(names: Mapping[str, tuple[int, ...]]) -> dict[str, set[str]]:
     return found
 
 
-def _has_tensors_of(model: torch.nn.Module, path: str, modules: Mapping[str, set[str]]) -> bool:
-    """Whether every tensor that the module at `path` has is in the file; true also where it is no more in the model."""
-    try:
-        module = model.get_submodule(path)
-    except AttributeError:
-        return True
-    return module.state_dict().keys() - _counters(module) <= modules.get(path, set())
+def _own_form(module: torch.nn.Module, wanted: set[str]) -> torch.nn.Module:
+    """What is left of a norm that the file has not, a form that its own class gives if that is nearer, or the module.
+
+    A class's form may leave norms that the file has no more: those below it are looked at next.
+    """
+    if hasattr(module, "running_var") and not wanted:
+        left = list(module.children())
+        return torch.nn.Sequential(*left) if left else torch.nn.Identity()
+    nearest, apart = module, _apart(module, wanted)
+    for method in _METHODS:
+        if apart and callable(getattr(module, method, None)):
+            tried = copy.deepcopy(module)
+            made = getattr(tried, method)()
+            form = made if isinstance(made, torch.nn.Module) else tried
+            if _apart(form, wanted) < apart:
+                nearest, apart = form, _apart(form, wanted)
+    return nearest
 
 
-def _counters(module: torch.nn.Module) -> set[str]:
-    return {name for name in module.state_dict() if _is_counter(name)}
+def _apart(module: torch.nn.Module, wanted: set[str]) -> int:
+    """How many names are on one side only, counters aside."""
+    return len({name for name in module.state_dict().keys() ^ wanted if not _is_counter(name)})
 
 
 def _is_counter(name: str) -> bool:
     return name.endswith("num_batches_tracked")
-
-
-def _own_form(module: torch.nn.Module, path: str, modules: Mapping[str, set[str]]) -> torch.nn.Module:
-    """The deploy form of its own class where that has the file's tensors, what is left of a norm, or the module."""
-    wanted = modules.get(path, set())
-    if hasattr(module, "running_var") and not wanted:
-        left = list(module.children())
-        return torch.nn.Sequential(*left) if left else torch.nn.Identity()
-    for method in _METHODS:
-        if callable(getattr(module, method, None)):
-            tried = copy.deepcopy(module)
-            made = getattr(tried, method)()
-            found = made if isinstance(made, torch.nn.Module) else tried
-            if found.state_dict().keys() - _counters(found) == {name for name in wanted if not _is_counter(name)}:
-                return found
-    return module
-
-
-def _replace(model: torch.nn.Module, path: str, module: torch.nn.Module) -> None:
-    above, _, name = path.rpartition(".")
-    model.get_submodule(above)._modules[name] = module
 
 
 def loaded(model: torch.nn.Module, tensors: Mapping[str, Tensor]) -> torch.nn.Module:

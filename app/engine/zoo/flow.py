@@ -12,6 +12,7 @@ from app.engine.ir.graph import Graph, Node, Scope, Value, live
 from app.engine.ir.module import Module
 from app.engine.ir.program import Program
 from app.engine.zoo.consts import reread
+from app.engine.zoo.rows import norms_along_rows
 
 Stacks = Mapping[str, tuple[str, ...]]
 _LAYERS = (ir.Conv, ir.Linear)
@@ -28,19 +29,20 @@ def traced(program: Program, stacks: Stacks, root: Module) -> Trace:
     """
     tensors = {module.at(name): held for module in root.walk() for name, held in module.tensors()}
     modules = {module.path: module for module in root.walk()}
-    blocks = _blocks(program.graph, stacks, modules)
-    owners = {id(node): _owner(node, stacks, modules) for node in program.graph.nodes}
-    groups = _groups(program.graph, owners, modules)
+    plain = norms_along_rows(program.graph)
+    blocks = _blocks(plain, stacks, modules)
+    owners = {id(node): _owner(node, stacks, modules) for node in plain.nodes}
+    groups = _groups(plain, owners, modules)
     nodes = []
     made: dict[int, Value] = {}
-    for node in program.graph.nodes:
+    for node in plain.nodes:
         owner, block = owners[id(node)], _block_of(node, stacks, blocks)
         scope = Scope(block, chain=False) if block is not None else None
         if block is None and id(node) in groups:
             scope = Scope(groups[id(node)], chain=True)
         operation = reread(node.operation, tensors.get)
         nodes.append(_moved(node, operation, owner, scope, made))
-    graph = Graph(program.graph.inputs, tuple(nodes), _mapped(program.graph.outputs, made))
+    graph = Graph(plain.inputs, tuple(nodes), _mapped(plain.outputs, made))
     calls = tuple(_calls(graph, stacks, modules, blocks))
     return Trace(live(graph), calls, tuple(module.class_path for module, _ in calls))
 

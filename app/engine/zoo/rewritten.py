@@ -44,9 +44,10 @@ class Again:
         made: dict[int, Value] = {}
         for node in graph.nodes:
             filled = self.slots.get(id(node))
-            if filled is not None and self._is_written(filled.slot, root):
+            layer = self._layer(filled.slot, root) if filled is not None else None
+            if filled is not None and layer is not None:
                 if node.output is filled.output:
-                    nodes.append(_emit(node, _layer(filled, root), (filled.input,), made))
+                    nodes.append(_emit(node, _operation(layer, filled.input), (filled.input,), made))
             elif self._is_gone(node, root):
                 made[id(node.output)] = made.get(id(node.inputs[0]), node.inputs[0])
             else:
@@ -54,16 +55,18 @@ class Again:
         outputs = _mapped(graph.outputs, made)
         return Trace(live(Graph(graph.inputs, tuple(nodes), outputs)), self.trace.calls, self.trace.class_paths)
 
-    def _is_written(self, slot: InSlot, root: Module) -> bool:
-        """Whether the slot holds a layer that the training form had not."""
-        path = ".".join(filter(None, (slot.path, slot.slot)))
-        layer = below(root, path)
-        had = self.before.get(path, frozenset())
-        return layer is not None and layer.tensor("weight") is not None and _names(layer) != had
+    def _layer(self, slot: InSlot, root: Module) -> Module | None:
+        """The layer that the slot holds and the training form had not: by the slot's name, or in the block's place."""
+        for path in (".".join(filter(None, (slot.path, slot.slot))), slot.path):
+            layer = below(root, path) if path else root
+            had = self.before.get(path, frozenset())
+            if layer is not None and layer.tensor("weight") is not None and _names(layer) != had:
+                return layer
+        return None
 
     def _is_gone(self, node: Node, root: Module) -> bool:
         """Whether the layer that the operator was holds nothing any more: another one has taken it in."""
-        if node.scope is None or not any(node.consts()) or not self.before.get(node.owner):
+        if node.scope is None or not node.scope.chain or not any(node.consts()) or not self.before.get(node.owner):
             return False
         layer = below(root, node.owner) if node.owner else root
         return layer is None or not _names(layer)
@@ -89,11 +92,9 @@ def _slots(found: Trace, root: Module) -> Iterator[tuple[int, _Filled]]:
             yield from ((id(node), filled) for node in nodes)
 
 
-def _layer(filled: _Filled, root: Module) -> Operation:
-    """What the layer in the slot computes, by the description of its class."""
-    layer = below(root, ".".join(filter(None, (filled.slot.path, filled.slot.slot))))
-    assert layer is not None
-    return trace(layer, (filled.input.shape,), family_of).graph.nodes[-1].operation
+def _operation(layer: Module, x: Value) -> Operation:
+    """What the layer computes, by the description of its class."""
+    return trace(layer, (x.shape,), family_of).graph.nodes[-1].operation
 
 
 def _reread(node: Node, root: Module) -> Operation:
