@@ -7,7 +7,7 @@ from typing import Any, Final
 import torch
 from torch.overrides import TorchFunctionMode
 
-from app.errors import TooLarge
+from app.errors import InvalidOption, TooLarge
 
 # What makes weights. Sequences of numbers (arange, linspace) stay real: code reads widths and rates off them.
 _WEIGHTS: Final = frozenset({torch.empty, torch.zeros, torch.ones, torch.full, torch.randn, torch.rand, torch.normal})
@@ -37,8 +37,13 @@ class _OnMeta(TorchFunctionMode):
 
 def abstract(build: Callable[[], torch.nn.Module], tensors: int) -> torch.nn.Module:
     """What `build` makes, on the meta device. Raises TooLarge where it makes far more parameters than `tensors`."""
-    with _counted(2 * tensors + _SPARE), _OnMeta():
-        return build()
+    with _counted(2 * tensors + _SPARE):
+        try:
+            with _OnMeta():
+                return build()
+        except InvalidOption:  # code that mixes weights with such sequences wants both in one place
+            with torch.device("meta"):
+                return build()
 
 
 @contextmanager
