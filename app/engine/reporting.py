@@ -10,6 +10,7 @@ import torch
 
 from app.engine.forward.families import family_of
 from app.engine.fuse.census import count
+from app.engine.fuse.pairs import READ_AS
 from app.engine.fuse.replace import Fusion
 from app.engine.fuse.units import Unit, Units, families_read
 from app.engine.ir.checkpoint import total_bytes
@@ -144,6 +145,9 @@ def _notes(job: Job, plan: Plan, replaced: Sequence[Replaced]) -> tuple[str, ...
         notes.append("nothing to replace: every linear stretch that can be one convolution is one already")
     if job.found.key:
         notes.append(f"the model under {job.found.key!r} was used")
+    by_plan = sum(unit.read_as == READ_AS for unit in plan.units.units)
+    if by_plan:
+        notes.append(f"{by_plan} pairs were read by the caller's word (plan=), which the file does not prove")
     if not plan.units.whole:
         notes.append("the outermost class is not described: equivalence was measured per block")
     return tuple(notes)
