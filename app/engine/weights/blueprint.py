@@ -79,7 +79,7 @@ class Mismatch:
         for what, names in (
             ("missing", self.missing),
             ("unexpected", self.unexpected),
-            ("of other shapes", self.shapes),
+            ("of another shape or dtype", self.shapes),
         ):
             if names:
                 shown = ", ".join(names[:_SHOWN]) + (", ..." if len(names) > _SHOWN else "")

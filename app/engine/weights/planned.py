@@ -59,6 +59,7 @@ def _weight(layer: Module, pair: Pair) -> StoredTensor:
     weight = layer.tensor("weight")
     kind, ranks = ("Linear", (2,)) if pair.linear is not None else ("convolution", (3, 4, 5))
     others = [name for name, _ in layer.tensors() if name not in _LAYER]
+    _check_numbers(layer, _LAYER)
     if weight is None or others or any(layer.children()):
         raise invalid_plan(pair.layer, f"does not hold weight and bias of a {kind}{_listed(others)}")
     if len(weight.shape) not in ranks or not prod(weight.shape):
@@ -66,9 +67,16 @@ def _weight(layer: Module, pair: Pair) -> StoredTensor:
     return weight
 
 
+def _check_numbers(module: Module, names: tuple[str, ...]) -> None:
+    for name, tensor in module.tensors():
+        if name in names and not tensor.dtype.is_floating_point:
+            raise invalid_plan(module.at(name), f"is of {tensor.dtype}, and no real numbers")
+
+
 def _width(norm: Module) -> int:
     mean = norm.tensor("running_mean")
     others = [name for name, _ in norm.tensors() if name not in _NORM]
+    _check_numbers(norm, _NORM[:4])
     if mean is None or norm.tensor("running_var") is None or others or any(norm.children()):
         raise invalid_plan(norm.path, f"does not hold running_mean and running_var of a batch norm{_listed(others)}")
     for name, tensor in norm.tensors():

@@ -183,3 +183,14 @@ def test_the_larger_files_come_out_as_the_authors_leave_them(family: str, tmp_pa
     summary = report.summary
     assert (summary.parameters_after, summary.convolutions_after) == _AUTHORS[family]
     assert summary.batch_norms_after == 0
+
+
+def test_a_tensor_without_real_numbers_is_told(tmp_path: Path) -> None:
+    weights = state_dict_of(file_of("acnet", "blocks").path)
+    name = next(name for name in weights if name.endswith("ver_bn.bias"))
+    weights[name] = weights[name].long()
+
+    with pytest.raises(ArchitectureMismatch, match="of another shape or dtype") as caught:
+        fused(saved(weights, tmp_path), tmp_path, architecture="acnet")
+
+    assert caught.value.facts["shapes"] == [f"{name} (int64)"]

@@ -205,3 +205,13 @@ def test_inspecting_tells_names_and_figures(weights: dict[str, Tensor], tmp_path
     assert found.parameters == sum(parameter.numel() for parameter in net.parameters())
     assert (found.batch_norms, found.convolutions) == (4, 3)
     assert (found.source, found.prefix) == ("state_dict", "module.")
+
+
+@pytest.mark.parametrize("name", ["conv1.weight", "bn1.bias", "bn1.running_var"])
+def test_a_tensor_without_real_numbers_is_named(name: str, weights: dict[str, Tensor], tmp_path: Path) -> None:
+    weights[name] = weights[name].int()
+
+    with pytest.raises(AppError, match=name) as caught:
+        fused(weights, tmp_path)
+
+    assert caught.value.code == "invalid-plan"

@@ -5,12 +5,14 @@ from typing import Final
 
 from app.engine.weights.blueprint import Blueprint, Match, Mismatch, Provider
 from app.engine.weights.container import Tensors
-from app.engine.weights.families import acnet, dbb, mobileone, repvgg
+from app.engine.weights.families import acnet, dbb, mobileone, repvgg, yolov7
 from app.engine.weights.families.form import FamilyForm, build_family, share_of
 from app.engine.weights.tree import tree_of
 from app.engine.weights.wanted import Architecture
 
-_FORMS: Final[dict[str, FamilyForm]] = {form.name: form for form in (repvgg.FORM, mobileone.FORM, dbb.FORM, acnet.FORM)}
+_FORMS: Final[dict[str, FamilyForm]] = {
+    form.name: form for form in (repvgg.FORM, mobileone.FORM, dbb.FORM, acnet.FORM, yolov7.FORM)
+}
 
 
 def _build(wanted: Architecture, tensors: Tensors) -> Blueprint | Mismatch:

@@ -5,12 +5,13 @@ from dataclasses import dataclass
 from math import isfinite
 from typing import Any
 
-from app.engine.forward.structure import maps
+from app.engine.forward.families import family_of
 from app.engine.forward.vocabulary import UnknownFlow
 from app.engine.fuse.units import Unit, blocks, unit_of
 from app.engine.ir.module import Module, is_inside
+from app.engine.reporting import dtype_name
 from app.engine.weights.blueprint import Blueprint, Mismatch
-from app.engine.weights.container import Tensors
+from app.engine.weights.container import Tensors, stored
 from app.engine.weights.tree import names_of, tree_of
 from app.engine.weights.wanted import Architecture
 from app.errors import InvalidOption, UnsupportedContent
@@ -18,8 +19,6 @@ from app.errors import InvalidOption, UnsupportedContent
 _NORM = ("weight", "bias", "running_mean", "running_var")
 _COUNTER = "num_batches_tracked"  # torch before 0.4.1 had none
 _ARGUMENTS = ("eps",)
-_SHAPES = maps()
-_EPS = 1e-5  # torch.nn's default, which these families do not change
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,11 +36,12 @@ class Parts:
     norms: Sequence[str]
     plain: Sequence[str]
     biased: Sequence[str] = ()
+    more: Sequence[str] = ()  # tensors of no layer of torch.nn
 
     def expected(self) -> set[str]:
         norms = {f"{path}.{name}" for path in self.norms for name in _NORM}
         weights = {f"{path}.weight" for path in (*self.plain, *self.biased)}
-        return norms | weights | {f"{path}.bias" for path in self.biased}
+        return norms | weights | {f"{path}.bias" for path in self.biased} | set(self.more)
 
     def allowed(self) -> set[str]:
         return self.expected() | {f"{path}.{_COUNTER}" for path in self.norms}
@@ -67,7 +67,9 @@ class FamilyForm:
     name: str  # as in `architecture=repvgg`
     title: str
     blocks: tuple[BlockForm, ...]
-    deployed: str  # the child that a block has which was fused already
+    deployed: str = ""  # the child that a block has which was fused already
+    eps: float = 1e-5  # torch.nn's default, where the family's code does not set another
+    classes: Callable[[Module], int | None] = lambda root: None  # where no Linear tells
 
     def found(self, root: Module) -> list[tuple[Module, BlockForm]]:
         """The outermost blocks of a tree, in its order."""
@@ -86,7 +88,7 @@ def build_family(form: FamilyForm, wanted: Architecture, tensors: Tensors) -> Bl
     eps = _eps(form, wanted.arguments)
     root, loose = tree_of(tensors)
     found = form.found(root)
-    fused = sum(1 for module in root.walk() if module.child(form.deployed) is not None)
+    fused = sum(1 for module in root.walk() if module.child(form.deployed) is not None) if form.deployed else 0
     if not found and not fused:
         return Mismatch(reason=f"none of its {len(tensors):,} tensors is in a block of {form.title}")
     mismatch = _compared(found)
@@ -94,7 +96,15 @@ def build_family(form: FamilyForm, wanted: Architecture, tensors: Tensors) -> Bl
         return mismatch
     units = blocks(root, tuple(_units(form, found, eps)), f"it is in no block of {form.title}")
     notes = (f"{fused} blocks were in their deploy form already",) if fused else ()
-    return Blueprint(root, units, loose, family=form.title, read_as=form.title, classes=_classes(root), notes=notes)
+    return Blueprint(
+        root,
+        units,
+        loose,
+        family=form.title,
+        read_as=form.title,
+        classes=form.classes(root) or _classes(root),
+        notes=notes,
+    )
 
 
 def share_of(form: FamilyForm, root: Module, count: int) -> float:
@@ -111,11 +121,11 @@ def _eps(form: FamilyForm, arguments: Mapping[str, Any]) -> float:
             remedy=f"Its arguments are {', '.join(_ARGUMENTS)}; geometry is read from the shapes.",
             option="architecture",
         )
-    eps = arguments.get("eps", _EPS)
+    eps = arguments.get("eps", form.eps)
     if type(eps) not in (int, float) or not isfinite(eps) or not 0 <= eps <= 1:
         raise InvalidOption(
             f"architecture={form.name}: eps is {str(eps)[:100]!r}, and must be a number from 0 to 1.",
-            remedy=f"Leave it out for {_EPS:g}.",
+            remedy=f"Leave it out for {form.eps:g}.",
             option="architecture",
         )
     return float(eps)
@@ -123,13 +133,16 @@ def _eps(form: FamilyForm, arguments: Mapping[str, Any]) -> float:
 
 def _compared(found: Sequence[tuple[Module, BlockForm]]) -> Mismatch:
     """What the blocks lack, and what they hold that no block of the family has."""
-    missing, unexpected = [], []
+    missing, unexpected, shapes = [], [], []
     for block, form in found:
-        there = {name.removeprefix(f"{block.path}.") for name, _ in names_of(block)}
+        held = {name.removeprefix(f"{block.path}."): stored(node) for name, node in names_of(block)}
+        there = held.keys()
         parts = form.parts(block)
         missing += [block.at(name) for name in sorted(parts.expected() - there)]
         unexpected += [block.at(name) for name in sorted(there - parts.allowed())]
-    return Mismatch(missing, unexpected)
+        odd = (name for name in parts.expected() & there if not held[name].dtype.is_floating_point)
+        shapes += [f"{block.at(name)} ({dtype_name(held[name].dtype)})" for name in sorted(odd)]
+    return Mismatch(missing, unexpected, shapes)
 
 
 def _units(form: FamilyForm, found: Sequence[tuple[Module, BlockForm]], eps: float) -> Iterator[Unit]:
@@ -137,7 +150,8 @@ def _units(form: FamilyForm, found: Sequence[tuple[Module, BlockForm]], eps: flo
     for block, kind in found:
         incoming = kind.dress(block, Setting(eps, incoming))
         try:
-            shapes = _SHAPES(block)
+            family = family_of(block)
+            shapes = family.example_shapes(block) if family is not None else None
             assert shapes is not None
             yield unit_of(block, shapes, assumed=False)
         except UnknownFlow as unknown:

@@ -53,13 +53,13 @@ def layer(block: Module, path: str) -> Module:
     return found
 
 
-def conv_bn(sequence: Module, groups: int, eps: float) -> int:
-    """A sequence of `conv` and `bn`; how many channels it puts out."""
-    conv = layer(sequence, "conv")
+def conv_bn(sequence: Module, groups: int, eps: float, names: tuple[str, str] = ("conv", "bn")) -> int:
+    """A sequence of a convolution and a batch norm; how many channels it puts out."""
+    conv, norm = (layer(sequence, name) for name in names)
     convolve(conv, groups)
     channels = weight_of(conv).shape[0]
-    normalise(layer(sequence, "bn"), eps, channels)
-    order(sequence, "conv", "bn")
+    normalise(norm, eps, channels)
+    order(sequence, *names)
     dress(sequence, SEQUENTIAL)
     return channels
 
