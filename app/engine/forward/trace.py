@@ -8,8 +8,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+from app.engine.forward.computed_weights import computed_weights
 from app.engine.forward.family import Describe, Family
-from app.engine.forward.vocabulary import UnknownFlow, Vocabulary, const
+from app.engine.forward.vocabulary import UnknownFlow, Vocabulary, const, expression
 from app.engine.ir import graph as ir
 from app.engine.ir.graph import Graph, Scope, Value
 from app.engine.ir.module import Module, is_inside
@@ -81,6 +82,9 @@ class Block:
 
     def find(self, name: str) -> Any:
         """The attribute, child (as Block), parameter or buffer (as Const), else the family's default, else None."""
+        made = (computed_weights(self.module) or {}).get(name) if self.module.hooks else None
+        if made is not None:
+            return expression(made.compute, *(self.find(part) for part in made.parts))
         modules = self.module.table("_modules")
         if name in modules:
             check_members(self.module)
@@ -167,7 +171,7 @@ class Ops(Vocabulary):
 
     def _check_instance(self, module: Module, family: Family) -> None:
         check_members(module)
-        if module.hooks:
+        if module.hooks and computed_weights(module) is None:
             raise UnknownFlow(module.path, "has-hooks", f"hooks run around its forward: {', '.join(module.hooks)}")
         if module.parametrized:
             raise UnknownFlow(module.path, "parametrized", "its weights are computed by a parametrization")

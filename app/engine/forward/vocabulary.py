@@ -47,7 +47,7 @@ def expression(compute: Callable[..., Tensor], *parts: Const) -> Const:
         raise UnknownFlow(owner, "shapes-differ", reason) from error
     # Made anew at each run, it takes at least the room of what it makes, however few numbers it is made of.
     priced = max(prod(shape), sum(source.numel for source in sources))
-    return Const(sources, paths, tuple(shape), _joint(compute, parts), numbers=priced)
+    return Const(sources, paths, tuple(shape), _joint(compute, parts), made=True, numbers=priced)
 
 
 def _joint(compute: Callable[..., Tensor], parts: Sequence[Const]) -> Callable[..., Tensor]:

@@ -5,7 +5,8 @@ from typing import Any
 from torch import Tensor
 
 from app.engine.algebra import Geometry, Plan, Refusal
-from app.engine.ir.module import Module, module_node
+from app.engine.forward.computed_weights import plain_state
+from app.engine.ir.module import Module, mapping, module_node
 from app.engine.ir.node import Global, Object
 from app.engine.ir.tensors import parameter
 
@@ -110,9 +111,11 @@ def _node(
     node = module_node(class_path, training=training, parameters=parameters, attributes=attributes)
     if template is None or template.class_path != ".".join(class_path):
         return node
-    state = dict(template.state)
+    state = plain_state(template)
+    kept = mapping(state["_parameters"])
+    assert kept is not None
     state.update(attributes)
-    state["_parameters"] = _like(template.state["_parameters"], {**template.table("_parameters"), **parameters})
+    state["_parameters"] = _like(template.state["_parameters"], {**kept, **parameters})
     return Object(Global(*class_path), (), "newobj", state=state)
 
 

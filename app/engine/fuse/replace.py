@@ -183,7 +183,18 @@ def apply(fusion: Fusion, root: Module) -> None:
 
 def _node(replacement: Replacement, template: Module | None, training: bool) -> Object:
     held = replacement.weight, replacement.bias
-    return layer_node(*held, replacement.geometry, template, training, replacement.location)
+    node = layer_node(*held, replacement.geometry, template, training, replacement.location)
+    if _needs_no_bias(replacement):
+        node.state["_parameters"]["bias"] = None
+    return node
+
+
+def _needs_no_bias(replacement: Replacement) -> bool:
+    """A layer on its own, whose weight was computed, stays without a bias if it had none."""
+    nodes = replacement.region.nodes
+    operation = nodes[0].operation if len(nodes) == 1 else None
+    none = isinstance(operation, (ir.Conv, ir.Linear)) and operation.bias is None
+    return none and not bool(replacement.bias.any())
 
 
 def _training(module: Module) -> bool:

@@ -62,8 +62,12 @@ def _operator(node: Node) -> str:
     operation = node.operation
     if isinstance(operation, ir.Conv):
         kernel = "x".join(map(str, operation.weight.shape[2:]))
-        return f"{'ConvTranspose' if operation.transposed else 'Conv'} {kernel}"
-    return type(operation).__name__
+        return f"{'ConvTranspose' if operation.transposed else 'Conv'} {kernel}{_computed(operation.weight)}"
+    return f"{type(operation).__name__}{_computed(operation.weight) if isinstance(operation, ir.Linear) else ''}"
+
+
+def _computed(weight: ir.Const) -> str:
+    return " with a computed weight" if weight.made else ""
 
 
 def withheld(replacement: Replacement, code: str, reason: str) -> Iterator[Cut]:

@@ -1,9 +1,10 @@
 """What of a module tree can be followed: the whole model, or else the largest blocks whose description fits."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
+from app.engine.forward.computed_weights import has_computed_weights
 from app.engine.forward.families import family_of
 from app.engine.forward.family import Shapes
 from app.engine.forward.structure import below, is_batch_norm
@@ -144,7 +145,8 @@ class _Search:
             return
         self.seen.add(id(module.node))
         family = family_of(module)
-        shapes = family.example_shapes(module) if family is not None and not family.leaf else None
+        known = family is not None and (not family.leaf or has_computed_weights(module))
+        shapes = family.example_shapes(module) if family is not None and known else None
         if shapes is not None:
             try:
                 yield unit_of(module, shapes, assumed=module.class_path == _SEQUENTIAL and not proven)
@@ -168,20 +170,35 @@ def _is_plain(module: Module | None) -> bool:
     if module is None:
         return False
     family = family_of(module)
-    untouched = not module.hooks and not module.parametrized and module.forward_override is None
+    untouched = (
+        (not module.hooks or has_computed_weights(module))
+        and not module.parametrized
+        and module.forward_override is None
+    )
     return family is not None and family.leaf and untouched
 
 
 def _stretches(sequence: Module, children: list[tuple[str, Module]], assumed: bool) -> Iterator[Unit]:
     """Runs of plain layers, from one that states its channels to where the shapes of the next do not fit."""
     start = 0
-    while start < len(children) - 1:
+    while start < len(children):
         shapes = _first_shapes(children[start][1])
         found = [_run(sequence, children[start:], shape, assumed) for shape in shapes]
         unit, stop = max(found, key=lambda run: run[1], default=(None, 1))
-        if unit is not None:
+        if unit is None and has_computed_weights(children[start][1]):
+            yield from _alone(children[start][1], shapes)
+        elif unit is not None:
             yield unit
         start += max(stop, 1)
+
+
+def _alone(layer: Module, shapes: Sequence[Shapes]) -> Iterator[Unit]:
+    """A layer whose weight is computed before each call: that can be done once, whoever calls it."""
+    for shape in shapes[:1]:
+        try:
+            yield unit_of(layer, shape, assumed=False)
+        except UnknownFlow:
+            return
 
 
 def _first_shapes(layer: Module) -> list[Shapes]:

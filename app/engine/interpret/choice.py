@@ -74,7 +74,7 @@ class Choice:
             self._reach.close(node, Barrier("too-long", f"more than {_MAX_REGIONS:,} regions lie before it"))
             return
         for option in self._reach.options.get(id(node.output), ()):
-            saved = self._saving(option) if len(option.nodes) > 1 else None
+            saved = self._saving(option) if option.cost.operators > 1 else None
             if saved is None:
                 continue
             below = self._plan(option.ancestor)

@@ -405,13 +405,14 @@ def numbers_of(const: Const) -> int:
 def node_cost(node: Node) -> Cost:
     """Parameters and multiply-adds of one node."""
     parameters = sum(numbers_of(const) for const in node.consts())
+    operators = 1 + sum(const.made for const in node.consts())
     operation = node.operation
     if isinstance(operation, (ir.Conv, ir.Linear)):
         maps = node.inputs[0].shape if isinstance(operation, ir.Conv) and operation.transposed else node.output.shape
         axis = 1 if isinstance(operation, ir.Conv) else len(maps) - 1
-        return Cost(1, parameters, prod(operation.weight.shape) * _positions(maps, axis))
+        return Cost(operators, parameters, prod(operation.weight.shape) * _positions(maps, axis))
     if isinstance(operation, ir.AvgPool):
-        return Cost(1, parameters, prod(node.output.shape) * prod(operation.kernel))
+        return Cost(operators, parameters, prod(node.output.shape) * prod(operation.kernel))
     if isinstance(operation, (ir.Concat, ir.Pad, ir.Take)):
-        return Cost(1, parameters, 0)
-    return Cost(1, parameters, prod(node.output.shape))
+        return Cost(operators, parameters, 0)
+    return Cost(operators, parameters, prod(node.output.shape))

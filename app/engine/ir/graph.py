@@ -24,6 +24,7 @@ class Const:
     compute: Callable[..., Tensor] | None = None
     literal: Tensor | None = None  # a constant that no tensor of the file holds: a grid, a mask
     varies: bool = False  # known for the traced shapes only (a size that may differ): no weight may be made of it
+    made: bool = False  # computed anew at each run by the model's own code: an operator that can be saved
     numbers: int | None = None  # how many of the file's numbers it is priced at, where not all that it reads
 
     def value(self, dtype: torch.dtype | None, device: str = "cpu") -> Tensor:
