@@ -15,6 +15,7 @@ from app.engine.zoo.request import PACKAGES, Plain, Request
 from app.errors import InvalidOption, UnknownArchitecture, UnsupportedContent
 
 _SHOWN = 8
+_QUANTISED = "quantized_"  # their weights are no floats: nothing is fused there
 Build = Callable[[Mapping[str, Plain]], torch.nn.Module]
 
 
@@ -94,7 +95,8 @@ def _has(package: str, name: str) -> bool:
 @cache
 def _names(package: str) -> tuple[str, ...]:
     if package == "torchvision":
-        return tuple(import_module("torchvision.models").list_models())
+        names: list[str] = import_module("torchvision.models").list_models()
+        return tuple(name for name in names if not name.startswith(_QUANTISED))
     return tuple(import_module("timm").list_models())
 
 

@@ -14,6 +14,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from app.engine.zoo.request import PACKAGES
 from app.engine.zoo.sketch import Hashes, Shapes, Sketch, hashes
 
 _MAGIC: Final = b"FBZI\x01"
@@ -49,8 +50,14 @@ def similar(shapes: Shapes) -> list[Similar]:
     held = np.bincount(index.owners, minlength=len(index.names)).clip(1)
     sizes = index.tensors.astype(np.float64).clip(1)
     scores = found / held * (np.minimum(sizes, wanted.size) / np.maximum(sizes, wanted.size))
-    order = np.lexsort((np.arange(len(scores)), -scores))[:_SHOWN]
-    return [Similar(index.names[at], float(scores[at])) for at in order if scores[at] >= _LEAST]
+    order = sorted(np.flatnonzero(scores >= _LEAST), key=lambda at: (-scores[at], _plainness(index.names[at])))
+    return [Similar(index.names[at], float(scores[at])) for at in order[:_SHOWN]]
+
+
+def _plainness(name: str) -> tuple[int, bool]:
+    """Of models with the same tensors the one with the shortest name is the one that others are variants of."""
+    package, _, bare = name.partition("/")
+    return len(bare), package != PACKAGES[0]
 
 
 @cache
