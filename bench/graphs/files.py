@@ -13,7 +13,7 @@ from bench.graphs.models import Row, Trained
 _HERE = Path(__file__).resolve().parent
 CACHE = _HERE.parent.parent / ".bench"
 _WHEEL = "rapidocr-onnxruntime==1.4.4"
-_EXPORT_SECONDS = 300
+_EXPORT_SECONDS = 900
 
 
 def model_file(row: Row) -> Path | Failure:

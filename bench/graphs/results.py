@@ -17,8 +17,8 @@ from bench.graphs.widen import widen_file
 
 Array = np.ndarray[Any, Any]
 Runner = Callable[[Path, tuple[int, ...]], list[Array]]
-TOOL_SECONDS = 180.0
-MEASURE_SECONDS = 240.0
+TOOL_SECONDS = 900.0
+MEASURE_SECONDS = 900.0
 
 
 @dataclass(frozen=True, slots=True)
