@@ -156,9 +156,13 @@ def test_a_sum_with_zeros_that_enlarges_stays(left):
 
 def test_sizes_that_are_picked_one_by_one_are_picked_together(left):
     """As exporters write x.reshape(n, 1, h, w): each size a number that is made a list of one."""
-    nodes = [node("Relu", "x", "r"), node("Shape", "r", "shape")]
+    nodes = [node("Relu", "x", "r")]
     for name in ("n", "h", "w"):
-        nodes += [node("Gather", f"shape {name}_at", name), node("Unsqueeze", f"{name} front", f"{name}_list")]
+        nodes += [
+            node("Shape", "r", f"{name}_shape"),
+            node("Gather", f"{name}_shape {name}_at", name),
+            node("Unsqueeze", f"{name} front", f"{name}_list"),
+        ]
     nodes += [
         node("Concat", "n_list one h_list w_list", "target", axis=0),
         node("Reshape", "r target", "y"),
