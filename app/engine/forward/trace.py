@@ -159,6 +159,20 @@ class Ops(Vocabulary):
             raise UnknownFlow(block.module.path, "class-not-known", f"no description fits {block.module.class_path}")
         return self._described(block.module, family, describe, inputs)
 
+    def share_of(self, block: Block, describe: Describe, x: Value) -> Any:
+        """As `call_as`, of a layer whose numbers several slots of the block around it take in, each its share."""
+        module, owner = block.module, self.owner
+        family = self.lookup(module)
+        if family is None:
+            raise UnknownFlow(module.path, "class-not-known", f"no description fits {module.class_path}")
+        self._check_instance(module, family)
+        self.calls.append((module, family))
+        self.owner = module.path
+        try:
+            return describe(Block(module, self, family), x, self)
+        finally:
+            self.owner = owner
+
     def _described(self, module: Module, family: Family, describe: Describe, inputs: tuple[Any, ...]) -> Any:
         self._check_instance(module, family)
         self.calls.append((module, family))

@@ -4,7 +4,7 @@ from typing import Any
 
 from app.engine.forward.trace import Block, Ops
 from app.engine.forward.ultralytics.naming import described
-from app.engine.forward.yolov5.blocks import bottleneck_csp
+from app.engine.forward.yolov5.bottleneck_csp import CHILDREN, DEPLOY, bottleneck_csp
 from app.engine.forward.yolov7.conv import ghost
 from app.engine.forward.yolov7.csp import bottleneck, csp_a, spp
 from app.engine.forward.yolov7.plain import half_of
@@ -72,7 +72,7 @@ def separate_down(block: Block, x: Value, ops: Ops) -> Any:
 
 FAMILIES = (
     *described(bottleneck, ("cv1", "cv2"), "block", "Bottleneck", "RepBottleneck"),
-    *described(bottleneck_csp, ("cv1", "cv2", "cv3", "cv4", "bn", "act", "m"), "block", "BottleneckCSP"),
+    *described(bottleneck_csp, CHILDREN, "block", "BottleneckCSP", deploy=DEPLOY),
     *described(ghost, ("conv", "shortcut"), "block", "GhostBottleneck", multiple=2),
     *described(c1, ("cv1", "m"), "block", "C1"),
     *described(c2, ("cv1", "cv2", "m"), "block", "C2"),

@@ -14,16 +14,11 @@ from app.engine.forward.structure import has_children, maps
 from app.engine.forward.torch_nn.arguments import transposed_convolution_fits
 from app.engine.forward.torch_nn.convolution import transposed_convolution
 from app.engine.forward.trace import Block, Ops
+from app.engine.forward.yolov5.bottleneck_csp import CHILDREN, DEPLOY, bottleneck_csp
 from app.engine.forward.yolov7.conv import ghost
 from app.engine.forward.yolov7.csp import csp_a
 from app.engine.ir.graph import Value
 from app.engine.ir.module import Module
-
-
-def bottleneck_csp(block: Block, x: Value, ops: Ops) -> Any:
-    """Two paths of plain convolutions, one of them through bottlenecks; arXiv 1911.11929, figure 2."""
-    deep = block.cv3(block.m(block.cv1(x)))
-    return block.cv4(block.act(block.bn(ops.concat([deep, block.cv2(x)]))))
 
 
 def mixed_conv(block: Block, x: Value, ops: Ops) -> Any:
@@ -51,7 +46,9 @@ def _has(*children: str) -> Callable[[Module], bool]:
     return lambda module: has_children(module, *children)
 
 
-def _families(describe: Describe, children: tuple[str, ...], *names: str, multiple: int = 1) -> tuple[Family, ...]:
+def _families(
+    describe: Describe, children: tuple[str, ...], *names: str, multiple: int = 1, **more: Any
+) -> tuple[Family, ...]:
     return tuple(
         Family(
             f"YOLOv5 {name}",
@@ -59,6 +56,7 @@ def _families(describe: Describe, children: tuple[str, ...], *names: str, multip
             describe,
             _has(*children),
             example_shapes=maps(multiple),
+            **more,
         )
         for name in names
     )
@@ -72,7 +70,7 @@ def _mixes_without_shortcut(module: Module) -> bool:
 
 FAMILIES = (
     *_families(csp_a, ("cv1", "cv2", "cv3", "m"), "C3", "C3x", "C3TR", "C3SPP", "C3Ghost"),
-    *_families(bottleneck_csp, ("cv1", "cv2", "cv3", "cv4", "bn", "act", "m"), "BottleneckCSP"),
+    *_families(bottleneck_csp, CHILDREN, "BottleneckCSP", deploy=DEPLOY),
     *_families(ghost, ("conv", "shortcut"), "GhostBottleneck", multiple=2),
     *_families(prototypes, ("cv1", "upsample", "cv2", "cv3"), "Proto"),
     Family(
