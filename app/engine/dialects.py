@@ -3,7 +3,7 @@
 A format's packages are imported when a file of it comes: most jobs need neither, and ONNX is an extra.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from app.engine.formats.mapped_file import MappedFile
 from app.engine.fuse.census import Census
 from app.engine.ir import graph as ir
 from app.engine.ir.graph import Graph
-from app.engine.ir.program import Port, Program
+from app.engine.ir.program import Body, Port, Program
 from app.errors import InvalidOption, UnsupportedFormat
 
 Shapes = Mapping[str, tuple[int, ...]]
@@ -34,6 +34,10 @@ class Dialect:
     count: Callable[[Any], Census]
     # The outputs as the format's own runtime computes them, without fusing anything; None: the numeric reading serves.
     run: Callable[[Path, Sequence[str], Sequence[Tensor], str], list[Tensor]] | None
+    # Graphs within operators as files of their own, the file with others in their place, and with those of another.
+    bodies: Callable[[Any, Program], Iterable[Body]] = lambda file, program: ()
+    with_bodies: Callable[[Any, Sequence[tuple[Body, Program, Graph]]], Any] = lambda file, rewritten: file
+    restored: Callable[[Any, Any, Sequence[Body]], Any] = lambda written, original, changed: written
     # Constants that a caller may override.
     defaults: Callable[[Any], tuple[str, ...]] = lambda file: ()
 
@@ -70,6 +74,9 @@ def _onnx(fold_defaults: bool) -> Dialect:
         operators_of=form.operators_of,
         count=form.count,
         run=run_onnx,
+        bodies=form.bodies,
+        with_bodies=form.with_bodies,
+        restored=form.restored,
         defaults=lambda file: tables.defaults(file.model),
     )
 

@@ -69,7 +69,7 @@ def report_of(
     digests: tuple[str, str],
     seconds: Mapping[str, float],
 ) -> Report:
-    refused = _refused(job, fusion)
+    refused, replaced = _refused(job, fusion), _all_replaced(fusion, evidence)
     before = job.census
     return Report(
         summary=Summary(
@@ -81,7 +81,7 @@ def report_of(
             convolutions_after=after.convolutions,
             operators_before=before.operators,
             operators_after=after.operators,
-            layers_replaced=len(fusion.replacements),
+            layers_replaced=len(replaced),
             layers_refused=len(refused),
             layers_removed=0,
             bytes_stripped=0,
@@ -95,7 +95,7 @@ def report_of(
             format=job.kind.code,
         ),
         equivalence=equivalence,
-        replaced=_replaced(fusion, evidence),
+        replaced=replaced,
         refused=refused,
         removed=(),
         read_as=_read_as(job),
@@ -115,6 +115,17 @@ def inspection_of(job: ProgramJob, source: Path, filename: str, digest: str) -> 
             *_default_notes(job, job.dialect.defaults(job.file)),
         ),
     )
+
+
+def _all_replaced(fusion: ProgramFusion, evidence: ProgramEvidence | None) -> tuple[Replaced, ...]:
+    """Of the graph, then of the graphs within its operators."""
+    proofs = evidence.bodies if evidence else (None,) * len(fusion.bodies)
+    inner = (
+        part.model_copy(update={"path": f"{one.body.path}/{part.path}"})
+        for one, proof in zip(fusion.bodies, proofs, strict=True)
+        for part in _replaced(one.fusion, proof)
+    )
+    return (*_replaced(fusion, evidence), *inner)
 
 
 def _replaced(fusion: ProgramFusion, evidence: ProgramEvidence | None) -> tuple[Replaced, ...]:
@@ -137,9 +148,21 @@ def _replaced(fusion: ProgramFusion, evidence: ProgramEvidence | None) -> tuple[
 def _refused(job: ProgramJob, fusion: ProgramFusion) -> tuple[Refused, ...]:
     """What could have been folded and was not, and what was not read; each reason once, in order."""
     left = [(cut.path, cut.code, cut.reason) for cut in fusion.cuts]
-    unread = [(part.path, part.code, part.reason) for part in (*job.program.withheld, *job.program.skipped)]
-    found = dict.fromkeys([*left, *unread])
+    followed = {node.owner for one in fusion.bodies for node in one.fusion.program.graph.nodes}
+    withheld = [part for part in job.program.withheld if part.code != "within-a-body" or part.path not in followed]
+    unread = [(part.path, part.code, part.reason) for part in (*withheld, *job.program.skipped)]
+    inner = [
+        (f"{one.body.path}/{path}", code, reason) for one in fusion.bodies for path, code, reason in _told(one.fusion)
+    ]
+    found = dict.fromkeys([*left, *unread, *inner])
     return tuple(Refused(path=path, code=code, reason=reason) for path, code, reason in found)
+
+
+def _told(fusion: ProgramFusion) -> Iterator[tuple[str, str, str]]:
+    """What stays in a graph within an operator, and why."""
+    yield from ((cut.path, cut.code, cut.reason) for cut in fusion.cuts)
+    program = fusion.program
+    yield from ((part.path, part.code, part.reason) for part in (*program.withheld, *program.skipped))
 
 
 def _read_as(job: ProgramJob) -> tuple[ReadAs, ...]:
@@ -151,7 +174,7 @@ def _read_as(job: ProgramJob) -> tuple[ReadAs, ...]:
 
 def _notes(job: ProgramJob, fusion: ProgramFusion, evidence: ProgramEvidence | None) -> tuple[str, ...]:
     notes = []
-    if not fusion.replacements:
+    if not fusion.replacements and not any(one.fusion.replacements for one in fusion.bodies):
         notes.append("nothing to replace: every linear stretch that can be one convolution is one already")
     if job.program.skipped:
         notes.append(f"{len(job.program.skipped)} operators are not read: what lies beside them is fused all the same")

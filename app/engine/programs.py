@@ -1,7 +1,7 @@
 """Graph files: the steps of the pipeline for formats that hold the data flow."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from app.engine.formats.detect import Kind, detect
 from app.engine.formats.limits import Limits
 from app.engine.formats.mapped_file import MappedFile
 from app.engine.fuse.census import Census
-from app.engine.fuse.programs import ProgramFusion, plan_program
+from app.engine.fuse.programs import BodyFusion, ProgramFusion, plan_program
 from app.engine.interpret.lockstep import Fused
 from app.engine.interpret.numeric import run
 from app.engine.ir.program import Port, Program
@@ -60,6 +60,7 @@ class ProgramEvidence:
     run_by: RunBy
     native: torch.dtype
     note: str
+    bodies: "tuple[ProgramEvidence | None, ...]" = ()  # of the graphs within operators, where any is changed
 
 
 def read(source: Path, options: FuseOptions) -> ProgramJob:
@@ -100,7 +101,19 @@ def _followed(dialect: Dialect, file: Any, ports: tuple[Port, ...], given: str |
 
 def plan(job: ProgramJob, options: FuseOptions) -> ProgramFusion:
     """What is to be replaced, and the graph that results."""
-    return plan_program(job.program, job.dialect.operators_of)
+    fusion = plan_program(job.program, job.dialect.operators_of)
+    found = []
+    for body in job.dialect.bodies(job.file, job.program):
+        program = job.dialect.follow(body.file, body.shapes)
+        found.append(BodyFusion(body, plan_program(program, job.dialect.operators_of)))
+    return replace(fusion, bodies=tuple(found))
+
+
+def _within(job: ProgramJob, part: BodyFusion) -> ProgramJob:
+    """The job of a graph within an operator, which no runtime runs alone."""
+    dialect = replace(job.dialect, run=None)
+    file, program = part.body.file, part.fusion.program
+    return replace(job, dialect=dialect, file=file, shapes=part.body.shapes, program=program)
 
 
 def prove(job: ProgramJob, fusion: ProgramFusion, device: str) -> ProgramEvidence:
@@ -117,7 +130,10 @@ def prove(job: ProgramJob, fusion: ProgramFusion, device: str) -> ProgramEvidenc
             "the model's outputs are not finite numbers: nothing that fusing changes could be seen in them",
             remedy="upload a model whose training did not diverge, or give a probe_shape that it takes",
         )
-    return ProgramEvidence(baseline, tuple(inputs), run_by, native, note)
+    bodies = tuple(
+        prove(_within(job, part), part.fusion, device) if part.fusion.replacements else None for part in fusion.bodies
+    )
+    return ProgramEvidence(baseline, tuple(inputs), run_by, native, note, bodies)
 
 
 def _ways_to_run(job: ProgramJob, inputs: Sequence[Tensor], device: str) -> Iterator[tuple[torch.dtype, RunBy, str]]:
@@ -152,7 +168,9 @@ def _fused(fusion: ProgramFusion) -> list[Fused]:
 def write(job: ProgramJob, fusion: ProgramFusion, options: FuseOptions, target: Path) -> None:
     """Write the file with the rewritten graph."""
     try:
-        job.dialect.write(job.file, fusion.program, fusion.graph, target)
+        changed = [(one.body, one.fusion.program, one.fusion.graph) for one in fusion.bodies if one.fusion.replacements]
+        file = job.dialect.with_bodies(job.file, changed) if changed else job.file
+        job.dialect.write(file, fusion.program, fusion.graph, target)
     except BaseException:
         target.unlink(missing_ok=True)
         raise
@@ -179,9 +197,13 @@ def _measured(
     if lost is not None:
         raise NotEquivalent(f"the written file does not hold the convolution of {lost.region.nodes[-1].owner}")
     see = evidence.run_by(target, after)
-    figures = measure_written(evidence.baseline, after.graph, evidence.native, device, see)
+    around = _around(job, fusion, written)
+    apart = after if around is written else job.dialect.follow(around, job.shapes)
+    _check_alike(job.program, apart)
+    figures = measure_written(evidence.baseline, apart.graph, evidence.native, device, see)
     problem = failure(figures, evidence.baseline.proof.regions, options.max_error)
-    problem = problem or _problem_elsewhere(job, written, device)
+    problem = problem or _problem_elsewhere(job, around, device)
+    problem = problem or _problem_within(job, fusion, evidence, options, (written, after), device)
     equivalence = equivalence_of(job, figures, evidence.native, device, problem is None)
     if problem is not None:
         raise NotEquivalent(
@@ -190,6 +212,41 @@ def _measured(
             equivalence=equivalence.model_dump(mode="json"),  # null where a figure is not finite
         )
     return equivalence
+
+
+def _around(job: ProgramJob, fusion: ProgramFusion, written: Any) -> Any:
+    """The written file with the bodies of the one that was read: their rounding is measured where they are alone.
+
+    The native figures are of the file as it was written.
+    """
+    changed = [one.body for one in fusion.bodies if one.fusion.replacements]
+    return job.dialect.restored(written, job.file, changed) if changed else written
+
+
+def _problem_within(
+    job: ProgramJob,
+    fusion: ProgramFusion,
+    evidence: ProgramEvidence,
+    options: FuseOptions,
+    written: tuple[Any, Program],
+    device: str,
+) -> str | None:
+    """What is wrong with a graph within an operator, each tried alone: a run of the whole takes some of them only."""
+    found = {body.path: body for body in job.dialect.bodies(*written)}
+    for part, proved in zip(fusion.bodies, evidence.bodies, strict=True):
+        if proved is None:
+            continue
+        body = found[part.body.path]
+        after = job.dialect.follow(body.file, body.shapes)
+        _check_alike(part.fusion.program, after)
+        if missing(after.graph, _fused(part.fusion)) is not None:
+            return f"the graph {part.body.path} is not the one that was proved"
+        see = proved.run_by(job.path, after)
+        figures = measure_written(proved.baseline, after.graph, proved.native, device, see)
+        problem = failure(figures, proved.baseline.proof.regions, options.max_error)
+        if problem is not None:
+            return f"{part.body.path}: {problem}"
+    return None
 
 
 def _reread(job: ProgramJob, target: Path) -> Any:

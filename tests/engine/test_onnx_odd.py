@@ -105,29 +105,3 @@ def test_a_norm_behind_weights_that_are_no_constants_is_told_so(tmp_path):
     assert {part.code for part in report.refused} == {"weights-not-constant"}
     assert report.refused[0].reason == "Conv reads 'dequantizelinear0', which is no constant"
     same(source, target, image=IMAGE)
-
-
-def test_norms_within_a_branch_are_told_of_and_left(tmp_path):
-    builder = OnnxBuilder()
-    x = builder.norm(builder.conv("image", nn.Conv2d(3, 4, 3), "first"), norm(4).eval(), "norm")
-    inner = OnnxBuilder()
-    inner.norm(inner.conv(x, nn.Conv2d(4, 4, 3), "inner"), norm(4).eval(), "inner_norm")
-    graphs = {}
-    for name in ("then", "other"):
-        nodes = [onnx.NodeProto.FromString(node.SerializeToString()) for node in inner.nodes]
-        for node in nodes:
-            node.output[0] = f"{name}_{node.output[0]}"
-        nodes[1].input[0] = nodes[0].output[0]
-        info = helper.make_tensor_value_info(nodes[1].output[0], TensorProto.FLOAT, None)
-        graphs[name] = helper.make_graph(nodes, name, [], [info], inner.initializers)
-    builder.nodes.append(
-        helper.make_node("If", ["flag"], ["y"], then_branch=graphs["then"], else_branch=graphs["other"])
-    )
-    model = builder.model({"image": (2, 3, 11, 14), "flag": ()}, ["y"], {"flag": TensorProto.BOOL})
-    onnx.save(model, source := tmp_path / "branch.onnx")
-    report, target = fuse_graph(source)
-    assert kinds(target) == ["Conv", "If"]
-    told = [(part.path, part.code) for part in report.refused]
-    assert told == [(f"{name}_batchnormalization1", "within-a-body") for name in ("other", "then")]
-    for flag in (True, False):
-        same(source, target, image=IMAGE, flag=np.array(flag))

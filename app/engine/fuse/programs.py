@@ -16,7 +16,7 @@ from app.engine.interpret.affine import Barrier, Cut, Region
 from app.engine.interpret.pending import Cost, Pending
 from app.engine.ir import graph as ir
 from app.engine.ir.graph import Const, Graph, Node, Value
-from app.engine.ir.program import Program
+from app.engine.ir.program import Body, Program
 
 # How many operators of the file's format one operation is written as; None if the format has none for it.
 OperatorsOf = Callable[[ir.Operation, int], int | None]
@@ -36,6 +36,15 @@ class ProgramFusion:
     replacements: tuple[Replacement, ...]
     cuts: tuple[Cut, ...]
     graph: Graph
+    bodies: "tuple[BodyFusion, ...]" = ()
+
+
+@dataclass(frozen=True, slots=True)
+class BodyFusion:
+    """What is replaced in a graph within an operator."""
+
+    body: Body
+    fusion: ProgramFusion
 
 
 def plan_program(program: Program, operators_of: OperatorsOf) -> ProgramFusion:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 
@@ -24,6 +25,26 @@ class Skipped:
     path: str
     code: str
     reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Inner:
+    """A graph within an operator: what the operator reads, and what the graph reads of the one around it."""
+
+    owner: str
+    position: int  # among the graphs of that operator
+    inputs: tuple[Value | Const | None, ...]
+    captured: Mapping[str, Value | Const]
+
+
+@dataclass(frozen=True, slots=True)
+class Body:
+    """A graph within an operator as a file of its own. It alone reads `own`, constants of the graph around it."""
+
+    path: str
+    file: Any
+    shapes: Mapping[str, tuple[int, ...]]
+    own: frozenset[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +79,7 @@ class Program:
     constants: Mapping[str, Const] = field(default_factory=dict)
     targets: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     measured: frozenset[int] = frozenset()
+    inner: tuple[Inner, ...] = ()
     defaults: tuple[str, ...] = ()
     withheld: tuple[Skipped, ...] = ()
     dims: Mapping[str, tuple[int | None, ...]] = field(default_factory=dict)

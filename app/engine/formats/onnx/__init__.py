@@ -1,6 +1,7 @@
 """Reading and writing of ONNX models."""
 
 from app.engine.formats.onnx.archive import read_onnx_archive, runnable, write_onnx_archive
+from app.engine.formats.onnx.bodies import bodies, restored, with_bodies
 from app.engine.formats.onnx.counts import count
 from app.engine.formats.onnx.emit import operators_of
 from app.engine.formats.onnx.onnx_file import OnnxFile
@@ -9,11 +10,14 @@ from app.engine.formats.onnx.writer import write_onnx
 
 __all__ = [
     "OnnxFile",
+    "bodies",
     "count",
     "operators_of",
     "read_onnx",
     "read_onnx_archive",
+    "restored",
     "runnable",
+    "with_bodies",
     "write_onnx",
     "write_onnx_archive",
 ]

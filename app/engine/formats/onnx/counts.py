@@ -1,22 +1,28 @@
 """What an ONNX model counts: operators, convolutions, batch norms, parameters."""
 
 from collections import Counter
+from collections.abc import Iterator
 
 import torch
+from onnx import GraphProto, NodeProto
 
 from app.engine.formats.onnx.onnx_file import OnnxFile
-from app.engine.formats.onnx.structure import is_constant
+from app.engine.formats.onnx.structure import is_constant, main_tensors
+from app.engine.formats.onnx.tensors import stored_tensor
+from app.engine.forward.onnx import inner_graphs
 from app.engine.fuse.census import Census
+from app.engine.ir.tensors import StoredTensor
 
 _CONVOLUTIONS = ("Conv", "ConvTranspose")
 
 
 def count(file: OnnxFile) -> Census:
-    """Counts of the main graph. A Constant is data, not an operator."""
-    nodes = [node for node in file.model.graph.node if not is_constant(node)]
+    """Counts of the graph and of those within its operators. A Constant is data, not an operator."""
+    nodes = [node for node in _all_nodes(file.model.graph) if not is_constant(node)]
     kinds = Counter(node.op_type for node in nodes if node.domain in ("", "ai.onnx"))
     dtypes: Counter[torch.dtype] = Counter()
-    for tensor in file.tensors.values():
+    tensors = [*file.tensors.values(), *_inner_tensors(file.model.graph)]
+    for tensor in tensors:
         if tensor.dtype.is_floating_point:
             dtypes[tensor.dtype] += tensor.numel
     return Census(
@@ -25,5 +31,21 @@ def count(file: OnnxFile) -> Census:
         convolutions=sum(kinds[kind] for kind in _CONVOLUTIONS),
         dtype=max(dtypes, key=lambda dtype: dtypes[dtype]) if dtypes else torch.float32,
         operators=len(nodes),
-        bytes=sum(tensor.nbytes for tensor in file.tensors.values()),
+        bytes=sum(tensor.nbytes for tensor in tensors),
     )
+
+
+def _all_nodes(graph: GraphProto) -> Iterator[NodeProto]:
+    for node in graph.node:
+        yield node
+        for inner in inner_graphs(node):
+            yield from _all_nodes(inner)
+
+
+def _inner_tensors(graph: GraphProto) -> Iterator[StoredTensor]:
+    """What the graphs within operators hold."""
+    for node in graph.node:
+        for inner in inner_graphs(node):
+            stored = (stored_tensor(name, tensor, None) for name, tensor in main_tensors(inner))
+            yield from (tensor for tensor in stored if tensor is not None)
+            yield from _inner_tensors(inner)

@@ -31,3 +31,4 @@ class OnnxFile:
     format: str = "onnx"
     globals: tuple[str, ...] = ()
     package: Package | None = None  # of a model that came in an archive
+    reserved: frozenset[str] = frozenset()  # names that mean something around this graph

@@ -17,9 +17,9 @@ from app.engine.ir.graph import Graph, Node, Value, leaves
 from app.engine.ir.program import Program
 
 
-def steps_of(model: ModelProto, program: Program, graph: Graph) -> list[Step]:
-    """What the file's operators become. Their order is nearly that of the file."""
-    return list(_Rewrite(model, program, graph).steps())
+def steps_of(model: ModelProto, program: Program, graph: Graph, reserved: frozenset[str] = frozenset()) -> list[Step]:
+    """What the file's operators become. Their order is nearly that of the file. No new value has a `reserved` name."""
+    return list(_Rewrite(model, program, graph, reserved).steps())
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,10 +31,10 @@ class _Owned:
 
 
 class _Rewrite:
-    def __init__(self, model: ModelProto, program: Program, graph: Graph) -> None:
+    def __init__(self, model: ModelProto, program: Program, graph: Graph, reserved: frozenset[str]) -> None:
         self._model, self._program, self._graph = model, program, graph
         self._names = dict(program.names)
-        self._values = Names(all_names(model))
+        self._values = Names(all_names(model) | reserved)
         self._operators = Names(set())
         self._owned = _owned(program, graph)
         self._ones: dict[tuple[int, object], Weight] = {}

@@ -33,6 +33,10 @@ class Initializer:
     def nbytes(self) -> int:
         return len(self.prefix) + (0 if self.data is None else self.data.nbytes)
 
+    def chunks(self) -> Iterator[memoryview]:
+        """The data that is not in the message."""
+        return iter(()) if self.data is None else storage_chunks(self.data.storage)
+
 
 def write_model(model: ModelProto, initializers: Sequence[Initializer], target: Path) -> None:
     """The model with these initializers in the place of its own."""
@@ -64,7 +68,7 @@ def _pieces(first: bytes, initializers: Sequence[Initializer], last: bytes) -> I
     yield first
     for one in initializers:
         yield header(_GRAPH_INITIALIZER, one.nbytes) + one.prefix
-        yield from _chunks(one)
+        yield from one.chunks()
     yield last
 
 
@@ -72,10 +76,6 @@ def _around(message: bytes, number: int) -> tuple[bytes, bytes]:
     """The fields before and behind one, in the order of their numbers, as protobuf writes them."""
     at = next((part.start for part in fields(message, 0, len(message)) if part.number > number), len(message))
     return message[:at], message[at:]
-
-
-def _chunks(one: Initializer) -> Iterator[memoryview]:
-    return iter(()) if one.data is None else storage_chunks(one.data.storage)
 
 
 def _check_size(size: int) -> None:

@@ -35,18 +35,18 @@ def rebuilt(file: OnnxFile, program: Program, graph: Graph) -> tuple[ModelProto,
     model = ModelProto()
     model.CopyFrom(file.model)
     outputs = frozenset(value.name for value in model.graph.output)
-    steps = needed(bypass(steps_of(model, program, graph), program.aliases, outputs), outputs)
+    steps = needed(bypass(steps_of(model, program, graph, file.reserved), program.aliases, outputs), outputs)
     folded = {}
     if model.ir_version >= _INITIALIZERS_ARE_INPUTS_BELOW:
         found = fold_constants(steps, program, model, file.tensors)
         steps, folded = share(ordered(found.steps), outputs), found.tensors
         fixed = {name: stored for name, stored in file.tensors.items() if name not in program.defaults}
-        fresh = Names(_taken(model, program, steps)).fresh
+        fresh = Names(_taken(model, program, steps) | file.reserved).fresh
         steps = arrange(steps, {**fixed, **folded}, program.dims, outputs, fresh)
     stored = {
         tensor.name: file.tensors[tensor.name] for tensor in model.graph.initializer if tensor.name in file.tensors
     }
-    namer = Namer(stored, Names(_taken(model, program, steps)))
+    namer = Namer(stored, Names(_taken(model, program, steps) | file.reserved))
     namer.resolve(steps)
     made = folded | namer.made
     declared = {value.name for value in model.graph.input} - folded_defaults(model, program, steps)

@@ -2,7 +2,7 @@
 
 from app.engine.forward.onnx.call import Dims, first_output
 from app.engine.forward.onnx.follow import follow
-from app.engine.forward.onnx.inner import captured, inner_graphs, needed
+from app.engine.forward.onnx.inner import captured, free, inner_graphs, needed
 from app.engine.forward.onnx.operators.table import RANDOM
 from app.engine.forward.onnx.ports import DEFAULTS_SINCE, defaults, ports
 
@@ -14,6 +14,7 @@ __all__ = [
     "defaults",
     "first_output",
     "follow",
+    "free",
     "inner_graphs",
     "needed",
     "ports",

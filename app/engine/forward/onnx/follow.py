@@ -12,7 +12,7 @@ from app.engine.forward.onnx.call import Call, Dims, first_output
 from app.engine.forward.onnx.certainty import certain_target
 from app.engine.forward.onnx.emitter import READ_ELEMENTS, Emitter, Known
 from app.engine.forward.onnx.ends import Ends, live_graph
-from app.engine.forward.onnx.inner import captured, inner_graphs, needed
+from app.engine.forward.onnx.inner import captured, free, inner_graphs, needed
 from app.engine.forward.onnx.operators.normalization import PARTIAL
 from app.engine.forward.onnx.operators.table import (
     CONVOLUTIONS,
@@ -29,7 +29,7 @@ from app.engine.forward.onnx.static import declared_types, in_default_domain, st
 from app.engine.forward.vocabulary import UnknownFlow, const
 from app.engine.ir.graph import Const, Value
 from app.engine.ir.onnx_dtypes import torch_dtype
-from app.engine.ir.program import Program, Skipped
+from app.engine.ir.program import Inner, Program, Skipped
 from app.engine.ir.tensors import StoredTensor
 
 _CONSTANTS_ARE_WRITTEN_FROM: Final = DEFAULTS_SINCE  # before, each initializer is an input as well
@@ -65,6 +65,7 @@ class _Seen:
     targets: dict[str, tuple[int, ...]] = field(default_factory=dict)
     overridable: dict[str, str] = field(default_factory=dict)  # names of constants: the default that they depend on
     withheld: list[Skipped] = field(default_factory=list)
+    inner: list[Inner] = field(default_factory=list)
 
 
 class _Follower:
@@ -114,6 +115,7 @@ class _Follower:
             {name: known for name, known in seen.known.items() if isinstance(known, Const)},
             seen.targets,
             frozenset(id(value) for value in measured),
+            tuple(seen.inner),
             self._defaults,
             tuple(seen.withheld),
             self._static,
@@ -146,6 +148,7 @@ class _Follower:
         if not self._ops.owner:
             return
         self._seen.withheld.extend(_within(node))
+        self._enter(node)
         before = len(self._ops.nodes)
         try:
             results = self._read(node)
@@ -161,6 +164,16 @@ class _Follower:
             self._measure(node, [known for known in results if isinstance(known, Const)])
         if node.op_type in PARTIAL and len(self._ops.nodes) - before > 1:
             self._seen.partial.add(self._ops.owner)
+
+    def _enter(self, node: NodeProto) -> None:
+        """Keep what the graphs within an operator read, where all of it is known."""
+        known = self._seen.known
+        for position, graph in enumerate(inner_graphs(node)):
+            names = dict.fromkeys(free(graph))
+            if all(name in known for name in names):
+                inputs = tuple(known.get(name) for name in node.input)
+                found = {name: known[name] for name in names}
+                self._seen.inner.append(Inner(self._ops.owner, position, inputs, found))
 
     def _withhold(self, node: NodeProto, results: Sequence[Known]) -> None:
         """What is made of a default depends on the caller, too; an operator that would fold it is told."""
@@ -299,11 +312,13 @@ class _Follower:
 
 
 def _within(node: NodeProto) -> Iterator[Skipped]:
-    """The norms in the graphs of an operator, which are left as they are."""
+    """The norms in the graphs of an operator, told of unless these are followed."""
     for graph in inner_graphs(node):
         for inner in graph.node:
             if inner.op_type == "BatchNormalization" and not inner.domain:
-                why = f"it stands in a graph within {node.op_type} {first_output(node)!r}: such graphs are left alone"
+                why = (
+                    f"it stands in a graph within {node.op_type} {first_output(node)!r}: it could not be followed there"
+                )
                 yield Skipped(first_output(inner), "within-a-body", why)
             yield from _within(inner)
 

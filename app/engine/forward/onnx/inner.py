@@ -15,7 +15,7 @@ def inner_graphs(node: NodeProto) -> Iterator[GraphProto]:
 
 def captured(node: NodeProto) -> tuple[str, ...]:
     """Names that the inner graphs read and do not define, each once."""
-    return tuple(dict.fromkeys(name for graph in inner_graphs(node) for name in _free(graph)))
+    return tuple(dict.fromkeys(name for graph in inner_graphs(node) for name in free(graph)))
 
 
 def needed(graph: GraphProto, sized: Container[str] = ()) -> list[NodeProto]:
@@ -33,7 +33,8 @@ def needed(graph: GraphProto, sized: Container[str] = ()) -> list[NodeProto]:
     return [node for node in graph.node if not names.isdisjoint(node.output)]
 
 
-def _free(graph: GraphProto) -> Iterator[str]:
+def free(graph: GraphProto) -> Iterator[str]:
+    """Names that a graph reads and does not define."""
     own = {value.name for value in graph.input} | {tensor.name for tensor in graph.initializer}
     own |= {tensor.values.name for tensor in graph.sparse_initializer}
     for node in graph.node:
