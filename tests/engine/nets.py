@@ -73,9 +73,10 @@ def fuse(content: Any, directory: Path, **options: Any) -> Fused:
     return fuse_file(source, target, **options)
 
 
-def fuse_file(source: Path, target: Path, **options: Any) -> Fused:
+def fuse_file(source: Path, target: Path, *, load: bool = True, **options: Any) -> Fused:
+    """Fuse and, where its classes are at hand, load again."""
     report = fuse_checkpoint(source, target, FuseOptions(**options), filename=source.name)
-    return Fused(report, torch.load(target, weights_only=False), target)
+    return Fused(report, torch.load(target, weights_only=False) if load else None, target)
 
 
 def error(before: nn.Module, after: nn.Module, *inputs: Tensor) -> float:

@@ -6,6 +6,7 @@ from dataclasses import replace
 from app.engine.forward import (
     acnet,
     dbb,
+    lora,
     mmcv,
     mobileone,
     orepa,
@@ -44,6 +45,7 @@ FAMILIES: tuple[Family, ...] = (
     *timm.FAMILIES,
     *replknet.FAMILIES,
     *unireplknet.FAMILIES,
+    *lora.FAMILIES,
     *torchvision.FAMILIES,
 )
 
