@@ -32,6 +32,11 @@ class Dialect:
     write: Callable[[Any, Program, Graph, Path], None]
     operators_of: Callable[[ir.Operation, int], int | None]
     count: Callable[[Any], Census]
+    # The sizes that were proposed, as near as the file allows (what is given stays); those at which it was exported.
+    settle: Callable[[Any, Shapes, frozenset[str]], Shapes]
+    exported_at: Callable[[Any], Shapes | None]
+    # What the file says against sizes that a caller gives.
+    misfit: Callable[[Any, Shapes], str | None]
     # The outputs as the format's own runtime computes them, without fusing anything; None: the numeric reading serves.
     run: Callable[[Path, Sequence[str], Sequence[Tensor], str], list[Tensor]] | None
     # Graphs within operators as files of their own, the file with others in their place, and with those of another.
@@ -73,6 +78,9 @@ def _onnx(fold_defaults: bool) -> Dialect:
         write=form.write_onnx,
         operators_of=form.operators_of,
         count=form.count,
+        settle=lambda file, shapes, given: shapes,
+        exported_at=lambda file: None,
+        misfit=lambda file, shapes: None,
         run=run_onnx,
         bodies=form.bodies,
         with_bodies=form.with_bodies,
@@ -101,5 +109,8 @@ def _pt2() -> Dialect:
         write=form.write_pt2,
         operators_of=form.operators_of,
         count=form.count,
+        settle=tables.settled,
+        exported_at=tables.exported_at,
+        misfit=tables.misfit,
         run=None,
     )

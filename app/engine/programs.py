@@ -24,7 +24,7 @@ from app.engine.verify.compare import silent
 from app.engine.verify.equivalence import Baseline, See, failure, measure_elsewhere, measure_original, measure_written
 from app.engine.verify.onnx_runtime import CannotRun
 from app.engine.verify.probes import typed_probe
-from app.engine.verify.sizes import candidates, others
+from app.engine.verify.sizes import candidates, check_elements, given_shapes, others
 from app.engine.verify.written import missing
 from app.errors import InvalidOption, NotEquivalent, UnsupportedContent
 from app.options import FuseOptions
@@ -85,11 +85,12 @@ def _followed(dialect: Dialect, file: Any, ports: tuple[Port, ...], given: str |
     """The first shapes with which every operator can be read, else those with which most can."""
     best: tuple[Shapes, Program] | None = None
     tried: set[tuple[tuple[int, ...], ...]] = set()
-    for shapes in candidates(ports, given):
+    for shapes in _proposed(dialect, file, ports, given):
         key = tuple(shapes.values())
         if key in tried:
             continue
         tried.add(key)
+        check_elements(shapes)
         program = dialect.follow(file, shapes)
         if best is None or len(program.skipped) < len(best[1].skipped):
             best = shapes, program
@@ -97,6 +98,21 @@ def _followed(dialect: Dialect, file: Any, ports: tuple[Port, ...], given: str |
             break
     assert best is not None
     return best
+
+
+def _proposed(dialect: Dialect, file: Any, ports: tuple[Port, ...], given: str | None) -> Iterator[Shapes]:
+    """Shapes to try, as the file's own ranges allow them; those at which it was exported come second."""
+    fixed = given_shapes(given, ports)
+    names = frozenset(fixed)
+    for number, shapes in enumerate(candidates(ports, fixed)):
+        settled = dialect.settle(file, shapes, names)
+        why = dialect.misfit(file, settled) if fixed else None
+        if why is not None:
+            raise InvalidOption(f"probe_shape does not fit the program: {why}.", remedy="Give other sizes.")
+        yield settled
+        told = dialect.exported_at(file) if number == 0 else None
+        if told is not None:
+            yield dialect.settle(file, {**told, **fixed}, names)
 
 
 def plan(job: ProgramJob, options: FuseOptions) -> ProgramFusion:
@@ -262,15 +278,17 @@ def _check_alike(before: Program, after: Program) -> None:
 
 def _problem_elsewhere(job: ProgramJob, written: Any, device: str) -> str | None:
     """What goes wrong at other sizes, if the file leaves sizes open: nothing that was replaced may rest on one."""
-    shapes = others(job.ports, job.given_shape)
-    if shapes is None:
-        return None
-    before, after = (job.dialect.follow(file, shapes) for file in (job.file, written))
-    if before.skipped != job.program.skipped:
-        return None  # these sizes do not suit the model
-    _check_alike(before, after)
-    inputs = typed_probe([(value.shape, value.dtype) for value in before.graph.inputs])
-    return measure_elsewhere(before.graph, after.graph, inputs, device)
+    for proposed in others(job.ports, job.given_shape):
+        shapes = job.dialect.settle(job.file, proposed, frozenset())
+        if shapes == job.shapes:
+            continue
+        before, after = (job.dialect.follow(file, shapes) for file in (job.file, written))
+        if before.skipped != job.program.skipped:
+            continue  # these sizes do not suit the model
+        _check_alike(before, after)
+        inputs = typed_probe([(value.shape, value.dtype) for value in before.graph.inputs])
+        return measure_elsewhere(before.graph, after.graph, inputs, device)
+    return None
 
 
 def report(

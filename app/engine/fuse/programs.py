@@ -1,5 +1,6 @@
 """Replacing regions of a graph file: what each region would be written as, and the graph with that in its place."""
 
+from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -117,6 +118,11 @@ class _Owners:
         parts = (owner for owner, ids in taken.items() if ids != self._nodes[owner] and owner not in self.partial)
         return next(parts, None)
 
+    def left(self, nodes: Iterable[Node]) -> int:
+        """How many nodes of norms that are taken in part stay, each as an operator of its own from then on."""
+        taken = Counter(node.owner for node in nodes if id(node) in self._nodes.get(node.owner, ()))
+        return sum(len(self._nodes[owner]) - 1 - taken[owner] for owner in taken if owner in self.partial)
+
     def whole(self, nodes: Sequence[Node]) -> bool:
         return self.broken(nodes) is None
 
@@ -147,7 +153,7 @@ class _Offers:
         bias = 0 if pending.bias_zero else whole.bias
         return replace(
             whole,
-            operators=free + sum(count for count in counts if count is not None),
+            operators=free + self._owners.left(pending.nodes) + sum(count for count in counts if count is not None),
             parameters=whole.parameters - whole.bias + bias,
             bias=bias,
             even=free > 0,

@@ -35,6 +35,7 @@ class Barrier:
 Place = Hashable | Barrier  # nodes with equal places may share a region
 
 _NOT_LINEAR = Barrier("not-linear", "not a linear operator")
+_VARIES = Barrier("size-may-differ", "its numbers depend on a size that may differ: no weight can be made of them")
 _EMPTY = Barrier("empty", "its output has no elements: nothing that replaces it could be proved")
 # Joints above one another in one region, and ways back from one value; a longer stretch is cut. Real blocks have a
 # handful of either.
@@ -78,6 +79,8 @@ class Reach:
 
     def visit(self, node: Node) -> None:
         place = _EMPTY if 0 in node.output.shape else self.place(node)
+        if not isinstance(place, Barrier) and any(const.varies for const in node.consts()):
+            place = _VARIES
         result: list[Pending] | Barrier = place if isinstance(place, Barrier) else self._follow(node)
         if isinstance(result, Barrier):
             self.close(node, result)

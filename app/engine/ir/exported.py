@@ -128,6 +128,8 @@ class Exported:
     stored: Mapping[str, StoredTensor]  # by path: parameters, buffers and constants
     functional: bool  # no operator changes its arguments: what torch verifies of decomposed programs
     held: frozenset[str]  # names that something beside the graph refers to
+    ranges: Mapping[str, tuple[int, int]]  # smallest and largest size, by symbol
+    hints: Mapping[str, int]  # by symbol: the size at which the program was exported
 
 
 def references(value: Any) -> Iterator[TensorRef | SymbolRef]:

@@ -1,6 +1,6 @@
 """The proof: identity, stored and native error of each unit, each beside the original's own noise, and the verdict."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import inf, isfinite
 from typing import Any
@@ -10,6 +10,7 @@ from torch import Tensor
 
 from app.engine.interpret.lockstep import Fused, Proof, RegionProof, prove
 from app.engine.interpret.numeric import Read, run
+from app.engine.ir import graph as ir
 from app.engine.ir.graph import Const, Graph
 from app.engine.ir.tensors import StoredTensor
 from app.engine.verify.compare import absolute_error, relative_error, tensors
@@ -128,9 +129,10 @@ def _stored_noise(graph: Graph, inputs: Sequence[Tensor], reference: Any, device
     """
     telling = [number for number, wanted in enumerate(tensors(reference)) if bool(wanted.any())]
     wanted = _at(telling, reference)
+    written = _written_numbers(graph)
     errors = []
     for seed in range(_PERTURBATIONS):
-        perturbed = run(graph, inputs, torch.float64, device, _perturbed(device, seed))
+        perturbed = run(graph, inputs, torch.float64, device, _perturbed(device, seed, written))
         errors.append(relative_error(_at(telling, perturbed), wanted))
     return max(errors)
 
@@ -140,28 +142,45 @@ def _at(places: Sequence[int], nest: Any) -> list[Tensor]:
     return [flat[place] for place in places]
 
 
-def _perturbed(device: str, seed: int) -> Read:
+def _written_numbers(graph: Graph) -> Mapping[int, torch.dtype]:
+    """Factors and offsets that no tensor of the file holds, by id, with the dtype of the value that each one meets.
+
+    A number in the model's code is rounded to that dtype when it is computed with, and again where it is folded.
+    """
+    linear = [node for node in graph.nodes if isinstance(node.operation, (ir.Scale, ir.Shift))]
+    return {id(const): node.output.dtype for node in linear for const in node.consts() if const.literal is not None}
+
+
+def _perturbed(device: str, seed: int, written: Mapping[int, torch.dtype]) -> Read:
     """Constants whose every stored number is off by up to half a unit in its last place."""
     numbers: dict[tuple[int, int], int] = {}
 
     def read(const: Const) -> Tensor:
         if const.literal is not None:
-            return const.value(torch.float64, device)
-        noisy = [_jitter(source, seed, numbers).to(device) for source in const.sources]
+            dtype = written.get(id(const))
+            if dtype is None or not const.literal.is_floating_point():
+                return const.value(torch.float64, device)
+            number = numbers.setdefault((id(const), 0), len(numbers))
+            return _jitter(const.literal, dtype, seed, number).to(device)
+        noisy = [_of_source(source, seed, numbers).to(device) for source in const.sources]
         return noisy[0] if const.compute is None else const.compute(*noisy)
 
     return read
 
 
-def _jitter(source: StoredTensor, seed: int, numbers: dict[tuple[int, int], int]) -> Tensor:
+def _of_source(source: StoredTensor, seed: int, numbers: dict[tuple[int, int], int]) -> Tensor:
     """The same tensor gets the same perturbation wherever it is read."""
     stored = source.read()
     if not stored.is_floating_point():
         return stored
     number = numbers.setdefault((id(source.storage), source.offset), len(numbers))
+    return _jitter(stored, stored.dtype, seed, number)
+
+
+def _jitter(stored: Tensor, dtype: torch.dtype, seed: int, number: int) -> Tensor:
     generator = torch.Generator().manual_seed(1_000_003 * seed + number)
     noise = torch.rand(stored.shape, generator=generator, dtype=torch.float32).mul_(2).sub_(1).to(torch.float64)
-    limits, exact = torch.finfo(stored.dtype), stored.to(torch.float64)
+    limits, exact = torch.finfo(dtype), stored.to(torch.float64)
     noise.mul_(exact.abs().clamp_min(limits.tiny)).mul_(limits.eps / 2).add_(exact)
     return torch.where(exact.isfinite(), noise, exact)  # an infinite variance, which training in fp16 leaves, is exact
 

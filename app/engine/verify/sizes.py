@@ -1,10 +1,11 @@
 """Input shapes on which a graph file is tried: what the caller gave, what the file fixes, and sensible sizes else."""
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from math import prod
 
 from app.engine.ir.program import Port
-from app.errors import InvalidOption
+from app.errors import InvalidOption, TooLarge
 
 Shapes = dict[str, tuple[int, ...]]
 
@@ -14,24 +15,40 @@ _MAX_ELEMENTS = 1 << 28
 # Multiples of 64 fit detectors; the others are what fixed positional embeddings and text recognisers expect.
 _MAPS = ((128, 192), (224, 224), (64, 96), (48, 320), (32, 32), (512, 512))
 _LENGTH = 16
-_OTHER_MAPS = (192, 128)
-_OTHER_BATCH, _OTHER_LENGTH = 3, 24
+# Batch, maps and length for a second try: the next of them where a file's ranges leave too little room.
+_OTHERS = ((3, (192, 128), 24), (1, (96, 64), 12), (5, (33, 35), 3))
 
 
-def candidates(ports: Sequence[Port], given: str | None) -> Iterator[Shapes]:
-    """Shapes for every input, the most promising first. Raises InvalidOption for a `given` that fits no input."""
-    fixed = _parse(given, ports) if given else {}
+def given_shapes(given: str | None, ports: Sequence[Port]) -> Shapes:
+    """What a caller's `probe_shape` says, by input. Raises InvalidOption for one that fits no input."""
+    return _parse(given, ports) if given else {}
+
+
+def candidates(ports: Sequence[Port], given: Mapping[str, tuple[int, ...]]) -> Iterator[Shapes]:
+    """Shapes for every input, the most promising first."""
     for maps in _MAPS:
         sizes = _Sizes(_BATCH, maps, _LENGTH)
-        yield {port.name: fixed.get(port.name) or _shape(port, sizes) for port in ports}
+        yield {port.name: given.get(port.name) or _shape(port, sizes) for port in ports}
 
 
-def others(ports: Sequence[Port], given: str | None) -> Shapes | None:
-    """Shapes of other sizes, on which what was proved is tried again; None where no size may differ."""
+def others(ports: Sequence[Port], given: str | None) -> Iterator[Shapes]:
+    """Shapes of other sizes, on which what was proved is tried again; none where no size may differ."""
     if given or all(isinstance(dim, int) for port in ports for dim in port.dims or ()):
-        return None
-    sizes = _Sizes(_OTHER_BATCH, _OTHER_MAPS, _OTHER_LENGTH)
-    return {port.name: _shape(port, sizes) for port in ports}
+        return
+    for batch, maps, length in _OTHERS:
+        sizes = _Sizes(batch, maps, length)
+        yield {port.name: _shape(port, sizes) for port in ports}
+
+
+def check_elements(shapes: Mapping[str, tuple[int, ...]]) -> None:
+    """Raises TooLarge where an input would take more memory than any model's does."""
+    for name, shape in shapes.items():
+        if prod(shape) > _MAX_ELEMENTS:
+            raise TooLarge(
+                f"the input {name} of shape {'x'.join(map(str, shape))} has {prod(shape):,} numbers, "
+                f"the limit is {_MAX_ELEMENTS:,}",
+                remedy="Give a smaller probe_shape, or export the model for smaller inputs.",
+            )
 
 
 class _Sizes:

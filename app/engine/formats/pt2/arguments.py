@@ -8,7 +8,7 @@ import torch
 from app.engine.formats.pt2 import json_text as js
 from app.engine.formats.pt2.expressions import parse
 from app.engine.ir.exported import DeviceRef, Opaque, SymbolRef, TensorMeta, TensorRef
-from app.engine.ir.symbolic import Size
+from app.engine.ir.symbolic import Size, Symbol
 from app.engine.ir.tensors import MAX_DIMENSIONS
 
 STRIDED: Final = 7
@@ -47,11 +47,17 @@ class Reader:
 
     def __init__(self) -> None:
         self._expressions: Expressions = {}
+        self.hints: dict[str, int] = {}  # what each symbol was when the program was exported
 
     def expression(self, value: Any, where: str) -> Size:
-        written = js.text(js.table(value, where).get("expr_str"), where)
+        fields = js.table(value, where)
+        written = js.text(fields.get("expr_str"), where)
         if written not in self._expressions:
-            self._expressions[written] = parse(written)
+            self._expressions[written] = size = parse(written)
+            hint = fields.get("hint")
+            number = hint.get("as_int") if isinstance(hint, dict) else None
+            if isinstance(size, Symbol) and number is not None:
+                self.hints[size.name] = js.integer(number, where)
         return self._expressions[written]
 
     def size(self, value: Any, where: str) -> Size:

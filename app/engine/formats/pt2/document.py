@@ -20,6 +20,7 @@ from app.engine.ir.exported import (
     TensorRef,
     references,
 )
+from app.engine.ir.symbolic import LARGEST, Symbol
 from app.errors import MalformedFile, UnsupportedContent
 
 _MAJOR: Final = 8  # torch 2.5 to 2.14
@@ -33,9 +34,10 @@ def read_document(document: js.Table, payloads: Mapping[str, Payload]) -> Export
     """The program. Raises MalformedFile, or UnsupportedContent for what is sound and not read."""
     _check_version(document)
     texts.check_guards(document.get("guards_code", []))
-    _check_ranges(document)
+    ranges = _ranges(document)
     module = js.table(document.get("graph_module"), "graph_module")
-    graph = _Graphs().graph(js.table(module.get("graph"), "graph"), 0)
+    graphs = _Graphs()
+    graph = graphs.graph(js.table(module.get("graph"), "graph"), 0)
     signature = js.table(module.get("signature"), "signature")
     inputs = tuple(_input(spec) for spec in js.items(signature.get("input_specs"), "input_specs"))
     outputs = tuple(_output(spec) for spec in js.items(signature.get("output_specs"), "output_specs"))
@@ -47,6 +49,8 @@ def read_document(document: js.Table, payloads: Mapping[str, Payload]) -> Export
         stored={path: payload.tensor for path, payload in payloads.items()},
         functional=_FUNCTIONAL in js.items(document.get("verifiers", []), "verifiers"),
         held=_called(js.items(module.get("module_call_graph"), "module_call_graph")),
+        ranges=ranges,
+        hints=graphs.hints,
     )
 
 
@@ -60,12 +64,26 @@ def _check_version(document: js.Table) -> None:
         )
 
 
-def _check_ranges(document: js.Table) -> None:
+def _ranges(document: js.Table) -> dict[str, tuple[int, int]]:
+    """The sizes that each symbol may have; what expressions of several may be follows from those."""
+    ranges: dict[str, tuple[int, int]] = {}
     for name, bounds in js.table(document.get("range_constraints"), "range_constraints").items():
-        parse(name)  # a symbol, or an expression of several
-        for bound in js.table(bounds, name).values():
-            if bound is not None and not isinstance(bound, str):
-                js.number(bound, f"the range of {name}")
+        size, where = parse(name), f"the range of {name}"
+        sides = js.table(bounds, where)
+        least, most = _bound(sides.get("min_val"), where, 0), _bound(sides.get("max_val"), where, LARGEST)
+        if least > most:
+            raise js.fault(where, "is empty")
+        if isinstance(size, Symbol):
+            ranges[size.name] = (max(least, 0), most)
+    return ranges
+
+
+def _bound(value: Any, where: str, otherwise: int) -> int:
+    """A number; newer files have null where there is no bound, older ones a text like `int_oo`."""
+    if value is None or isinstance(value, str):
+        return otherwise
+    number = js.number(value, where)
+    return int(number) if abs(number) <= LARGEST else otherwise
 
 
 class _Graphs:
@@ -73,6 +91,7 @@ class _Graphs:
 
     def __init__(self) -> None:
         self._reader = Reader()
+        self.hints = self._reader.hints
 
     def graph(self, value: js.Table, depth: int) -> ExportedGraph:
         if depth > _DEEPEST:

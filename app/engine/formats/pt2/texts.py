@@ -21,8 +21,10 @@ _NUMERIC: Final = re.compile(
 )
 _ATEN_DUNDER: Final = re.compile(r"__i?(and|or|xor|lshift|rshift)__")
 _GUARD: Final = re.compile(
-    r"(?>\s|[\[\]()%*+\-/<>=!,]|\d+(?:\.\d+)?|'[\w ]*'|\"[\w ]*\"|\.(?:size|stride|storage_offset|dim|shape)\b"
-    r"|\b(?:L|args|kwargs|and|or|not|True|False|None|Eq|Ne|Max|Min|max|min|Mod|FloorDiv|PythonMod|float|int)\b)++",
+    r"(?>\s|[\[\]()%*+\-/<>=!,&|^]|\d+(?:\.\d+)?|'[\w ]*'|\"[\w ]*\"|\.(?:size|stride|storage_offset|dim|shape)\b"
+    r"|\b(?:L|args|kwargs|and|or|not|if|else|is|True|False|None|Eq|Ne|Max|Min|max|min|abs|round|Mod|FloorDiv|PythonMod"
+    r"|float|int|torch\._?sym_(?:not|int|float|ite|max|min|sqrt|sum)|math\.(?:floor|ceil|trunc|isnan|log2|sqrt|inf|nan))"
+    r"\b)++",
     re.ASCII,
 )
 _LONGEST_GUARD: Final = 1 << 14

@@ -8,6 +8,7 @@ import torch
 
 from app.engine.forward.aten.allowed import ALLOWED, CHECKS, IN_PLACE, RANDOM
 from app.engine.forward.aten.calls import PREFIX, Call, bound, overload_of
+from app.engine.forward.aten.effects import without_dead
 from app.engine.forward.aten.emitter import Emitter, unread
 from app.engine.forward.aten.known import NOTHING, Known
 from app.engine.forward.aten.literals import copied_memory, write_into
@@ -42,6 +43,7 @@ _GRAD_MODE: Final = "torch.ops.higher_order.wrap_with_set_grad_enabled"
 
 def follow(exported: Exported, shapes: Mapping[str, tuple[int, ...]]) -> Program:
     """The whole program at these shapes of its inputs. What can't be read is skipped, never an error."""
+    exported = without_dead(exported)
     follower = _follower(exported, symbols_at(exported, shapes), Emitter())
     own = follower.open(shapes)
     for operator in exported.graph.nodes:
@@ -223,7 +225,7 @@ class _Follower:
 
     def _within(self, graph: ExportedGraph, arguments: Iterable[Any]) -> "_Follower":
         """A follower of an inner graph, which knows its own names only and writes into the same list."""
-        exported = Exported(graph, (), (), {}, self.exported.functional, frozenset())
+        exported = Exported(graph, (), (), {}, self.exported.functional, frozenset(), {}, {})
         inner = _follower(exported, self.symbols, self.ops)
         inner.inner, inner.taken = True, self.taken
         inner.known.names |= self.known.names

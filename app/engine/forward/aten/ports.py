@@ -29,7 +29,7 @@ def symbols_at(exported: Exported, shapes: Mapping[str, tuple[int, ...]]) -> dic
     """Every symbol that the inputs' shapes tell; those in derived sizes (`2*s0`) are solved for."""
     pairs: list[tuple[Size, int]] = []
     for name, meta in user_tensors(exported):
-        if len(shapes[name]) == len(meta.sizes):
+        if name in shapes and len(shapes[name]) == len(meta.sizes):
             pairs.extend(zip(meta.sizes, shapes[name], strict=True))
     found: dict[str, int] = {}
     while True:

@@ -218,7 +218,9 @@ def test_a_size_that_is_python_is_refused(archive, expression):
         read(archive)
 
 
-@pytest.mark.parametrize("guard", ["__import__('os').system('true')", "L['x'].__class__", "x" * 20000, "L;L"])
+@pytest.mark.parametrize(
+    "guard", ["__import__('os').system('true')", "L['x'].__class__", "x" * 20000, "L;L", "torch.load('x')"]
+)
 def test_a_guard_that_is_no_condition_on_sizes_is_refused(archive, guard):
     rewrite_document(archive, lambda document: document.update(guards_code=[guard]))
 
@@ -231,6 +233,8 @@ def test_a_guard_that_is_no_condition_on_sizes_is_refused(archive, guard):
     [
         "L['input'].size()[1] % 2 == 0 and L['input'].size()[0] >= 2",
         "max(1, (-2) + L['input'].size()[3]) < 3*min(3, L['input'].size()[2])",
+        "torch.sym_max(1, L['input'].size()[3] // 2)*torch.sym_min(4, math.ceil(L['input'].size()[2] / 2)) != 1",
+        "(1 if L['input'].size()[0] > 2 else 2) == 2 or not (abs(L['input'].size()[1]) == 3)",
     ],
 )
 def test_a_guard_on_sizes_is_read(guard, archive):

@@ -1,15 +1,13 @@
 """What of the steps is needed: what outputs read, and what has effects of its own."""
 
-import re
 from collections.abc import Mapping, Sequence
 from typing import Final
 
 from app.engine.formats.pt2.writing.plan import Step
+from app.engine.forward.aten import effects, writes
 from app.engine.ir.exported import Exported, Operator, TensorMeta, TensorRef, references
 
-_ATEN: Final = re.compile(r"torch\.ops\.aten\.(\w+)\.(\w+)")
-_NUMBER: Final = re.compile(r"(_operator|math|torch\.sym_\w+|torch)\.\w+|torch\.sym_\w+")
-_GRAD_MODE: Final = "torch.ops.higher_order.wrap_with_set_grad_enabled"
+_DETACH: Final = "torch.ops.aten.detach_.default"
 # What gives what it takes, with its arguments that must have this value.
 _IDENTITIES: Final[Mapping[str, Mapping[str, object]]] = {
     "torch.ops.aten.dropout.default": {"train": False},
@@ -18,37 +16,34 @@ _IDENTITIES: Final[Mapping[str, Mapping[str, object]]] = {
     "torch.ops.aten.clone.default": {"memory_format": None},
     "torch.ops.aten.alias.default": {},
     "torch.ops.aten.detach.default": {},
+    _DETACH: {},
     "torch.ops.aten.lift_fresh_copy.default": {},
 }
 
 
 def needed(exported: Exported, steps: Sequence[Step]) -> list[Step]:
     """The steps without those that nobody reads. What only checks a tensor that is gone goes with it."""
+    acts = effects(exported)
     wanted = {ref.name for ref in references(list(exported.graph.outputs))} | exported.held
-    written = {name for step in steps for name in step.writes}
-    written |= {ref.name for ref in references(list(exported.graph.inputs))}
     kept: list[Step] = []
-    for step in reversed(steps):
-        read = bool(wanted & set(step.writes))
-        if read or (step.node is None and _acts(step.operator) and written.issuperset(step.reads)):
+    for step in reversed(_possible(exported, steps)):
+        works = step.node is None and step.operator is not None and acts(step.operator, wanted)
+        if works or wanted & set(step.writes):
             kept.append(step)
             wanted |= set(step.reads)
     return kept[::-1]
 
 
-def _acts(operator: Operator | None) -> bool:
-    """Whether an operator does more than put out what it computes: checks, writes, and all that are not known."""
-    if operator is None:
-        return False
-    aten = _ATEN.fullmatch(operator.target)
-    if aten is None:
-        return _NUMBER.fullmatch(operator.target) is None and operator.target != _GRAD_MODE
-    return _writes(operator) or not operator.outputs or _trains(operator)
-
-
-def _trains(operator: Operator) -> bool:
-    """A batch norm that changes its running statistics, which are none of its results."""
-    return any(argument.name == "training" and argument.value is True for argument in operator.arguments)
+def _possible(exported: Exported, steps: Sequence[Step]) -> list[Step]:
+    """The steps of which everything is there that they read."""
+    there = {ref.name for ref in references(list(exported.graph.inputs))}
+    possible: list[Step] = []
+    for step in steps:
+        fresh = step.node is not None  # constants of the new operators come later
+        if fresh or there.issuperset(step.reads):
+            possible.append(step)
+            there |= set(step.writes)
+    return possible
 
 
 def passed_through(exported: Exported, steps: Sequence[Step], owners: set[str]) -> dict[str, str]:
@@ -57,7 +52,10 @@ def passed_through(exported: Exported, steps: Sequence[Step], owners: set[str]) 
     One that an output names stays, and all stay where an operator writes into what it is given.
     """
     fixed = {ref.name for ref in references(list(exported.graph.outputs))} | exported.held
-    if any(step.operator is not None and step.node is None and _writes(step.operator) for step in steps):
+    # What stays and detaches its input needs a copy of its own: a constant can't be detached.
+    detached = [one for one in exported.graph.nodes if one.target == _DETACH and one.owner in fixed]
+    fixed |= {ref.name for one in detached for ref in one.reads()}
+    if any(step.operator is not None and step.node is None and writes(step.operator) for step in steps):
         return {}
     passed: dict[str, str] = {}
     for step in steps:
@@ -68,11 +66,6 @@ def passed_through(exported: Exported, steps: Sequence[Step], owners: set[str]) 
         if source is not None:
             passed[operator.owner] = passed.get(source, source)
     return passed
-
-
-def _writes(operator: Operator) -> bool:
-    aten = _ATEN.fullmatch(operator.target)
-    return aten is not None and aten[1].endswith("_") and not aten[1].endswith("__") and aten[1] != "detach_"
 
 
 def _source(operator: Operator, tensors: Mapping[str, TensorMeta]) -> str | None:
