@@ -1,12 +1,14 @@
 """`plan=` on state dicts: the caller says which layer feeds which norm."""
 
 import json
+from pathlib import Path
 
 import pytest
 import torch
 from torch import nn
 
 from app.engine import fuse_checkpoint
+from app.engine.caller_plan import CallerPlan
 from app.errors import InvalidOption, InvalidPlan, NeedsArchitecture
 from app.options import FuseOptions
 from tests.engine.weights.nets import Odd, randomised
@@ -185,3 +187,9 @@ def test_a_plan_says_nothing_of_a_graph_file(tmp_path):
 
     with pytest.raises(InvalidOption, match="graph file"):
         fused(tmp_path / "net.pt2", PAIRS, tmp_path)
+
+
+def test_the_published_schema_of_plans_is_the_one_of_the_code():
+    schema = Path(__file__).parents[3] / "docs" / "plan.schema.json"
+
+    assert json.loads(schema.read_text()) == CallerPlan.model_json_schema()

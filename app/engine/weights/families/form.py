@@ -95,7 +95,11 @@ def build_family(form: FamilyForm, wanted: Architecture, tensors: Tensors) -> Bl
     if mismatch.count:
         return mismatch
     units = blocks(root, tuple(_units(form, found, eps)), f"it is in no block of {form.title}")
-    notes = (f"{fused} blocks were in their deploy form already",) if fused else ()
+    notes = [f"{fused} blocks were in their deploy form already"] if fused else []
+    if found:
+        notes.append(
+            f"eps {eps:g} was taken for all batch norms: it is not in the file (architecture={form.name}:eps=...)"
+        )
     return Blueprint(
         root,
         units,
@@ -103,7 +107,7 @@ def build_family(form: FamilyForm, wanted: Architecture, tensors: Tensors) -> Bl
         family=form.title,
         read_as=form.title,
         classes=form.classes(root) or _classes(root),
-        notes=notes,
+        notes=tuple(notes),
     )
 
 

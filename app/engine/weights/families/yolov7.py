@@ -19,27 +19,12 @@ from app.engine.weights.families.layers import (
     order,
     weight_of,
 )
+from app.engine.weights.families.ultralytics import conv_parts, dress_conv, is_conv
 
-_CONV: Final = ("models.common", "Conv")
 _SILU: Final = ("torch.nn.modules.activation", "SiLU")
 _BRANCHES: Final = ("rbr_dense", "rbr_1x1")
 _IMPLICIT: Final = {"ia": "ImplicitA", "im": "ImplicitM"}
 _ANCHORS: Final = ("anchors", "anchor_grid")
-
-
-def _is_conv(module: Module) -> bool:
-    return {name for name, _ in module.children()} == {"conv", "bn"}
-
-
-def _conv_parts(block: Module) -> Parts:
-    return Parts(norms=("bn",), plain=("conv",))
-
-
-def _dress_conv(block: Module, setting: Setting) -> int:
-    channels = conv_bn(block, 1, setting.eps)
-    add_child(block, "act", _SILU, inplace=False)
-    dress(block, _CONV)
-    return channels
 
 
 def _is_rep_conv(module: Module) -> bool:
@@ -126,7 +111,7 @@ FORM = FamilyForm(
     "yolov7",
     "YOLOv7",
     (
-        BlockForm(_is_conv, _conv_parts, _dress_conv),
+        BlockForm(is_conv, conv_parts, dress_conv),
         BlockForm(_is_rep_conv, _rep_conv_parts, _dress_rep_conv),
         BlockForm(_is_head, _head_parts, _dress_head),
     ),
