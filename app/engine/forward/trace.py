@@ -210,10 +210,14 @@ class Ops(Vocabulary):
             self.inside.pop()
 
     def _in_block(self, module: Module) -> bool:
-        """Whether what the module does belongs to the block whose scope this is: all of it, or what its slots take."""
+        """Whether what the module does belongs to the block whose scope this is: all of it, or what its slots take.
+
+        A module with such a part below it is looked through.
+        """
         if self.scope is None or self.scope.chain:
             return False
-        return self.absorbing or any(is_inside(module.path, part) for part in self.consumed)
+        path = module.path
+        return self.absorbing or any(is_inside(path, part) or is_inside(part, path) for part in self.consumed)
 
     @contextmanager
     def as_part_of(self, block: Block) -> Iterator[None]:

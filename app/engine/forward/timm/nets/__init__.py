@@ -9,6 +9,7 @@ from app.engine.forward.timm.nets import (
     ghostnet,
     iformer,
     lcnetv2,
+    nextvit,
     repghost,
     repvit,
     shvit,
@@ -24,5 +25,6 @@ FAMILIES: tuple[Family, ...] = (
     *lcnetv2.FAMILIES,
     *shvit.FAMILIES,
     *iformer.FAMILIES,
+    *nextvit.FAMILIES,
     *efficientvim.FAMILIES,
 )
