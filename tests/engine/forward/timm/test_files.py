@@ -31,9 +31,10 @@ def test_no_norm_is_left_and_nothing_is_larger_than_timm_leaves_it(path, tmp_pat
     module, report = fused(path, tmp_path)
     summary, fact = report.summary, FACTS[path.stem]
 
-    assert summary.batch_norms_before > 0
-    assert [cut.path for cut in report.refused] == LEFT.get(path.stem, [])
-    assert summary.batch_norms_after == len(report.refused)
+    assert (summary.batch_norms_before > 0) == ("convnext" not in path.stem)
+    left = [cut.path for cut in report.refused if cut.code != "norm-of-the-input"]
+    assert left == LEFT.get(path.stem, [])
+    assert summary.batch_norms_after == len(left)
     assert summary.parameters_after <= fact["parameters"]
     assert summary.convolutions_after <= fact["convolutions"]
     assert report.equivalence.passed

@@ -3,6 +3,7 @@
 from app.engine.forward.family import Family
 from app.engine.forward.timm.nets import (
     byobnet,
+    convnext,
     efficientnet,
     efficientvim,
     fastvit,
@@ -12,6 +13,7 @@ from app.engine.forward.timm.nets import (
     nextvit,
     repghost,
     repvit,
+    resnet,
     shvit,
 )
 
@@ -25,6 +27,8 @@ FAMILIES: tuple[Family, ...] = (
     *lcnetv2.FAMILIES,
     *shvit.FAMILIES,
     *iformer.FAMILIES,
+    *resnet.FAMILIES,
+    *convnext.FAMILIES,
     *nextvit.FAMILIES,
     *efficientvim.FAMILIES,
 )
