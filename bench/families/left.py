@@ -25,7 +25,7 @@ FAMILIES = (
         "shvit_s1",
         "tiny_vit_5m_224",
         "lcnetv2_small",
-        "iformer_s",
+        "iformer_t",
         "efficientvim_m1",
         "nextvit_small",
     ),

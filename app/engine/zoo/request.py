@@ -14,7 +14,7 @@ Plain = None | bool | int | float | str | tuple[int | float, ...]
 PACKAGES: Final = ("torchvision", "timm")
 _NAME: Final = re.compile(r"[A-Za-z0-9_]{1,100}(\.[A-Za-z0-9_]{1,100})?")  # timm: model.tag
 _WORD: Final = re.compile(r"[A-Za-z0-9_]{1,64}")
-_LARGEST: Final = 1 << 20  # no width, depth or size of a model is larger
+_LARGEST: Final = 1 << 16  # no width, depth or size of a model is larger
 _LONGEST: Final = 64
 # What would fetch, open or import something, belongs to training, or makes another kind of model.
 _REFUSED: Final = re.compile(

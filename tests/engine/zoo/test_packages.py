@@ -1,5 +1,6 @@
 """State dicts of torchvision's and timm's own models: fused, loaded strictly into the packages' models, and run."""
 
+import importlib
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -58,6 +59,19 @@ def test_a_fused_state_dict_of_timm_loads_strictly_and_computes_the_same(
     assert report.equivalence.witness == f"timm {timm.__version__}"
     assert report.equivalence.identity.relative < 1e-11
     assert report.input.detected.classes == 7
+
+
+def test_a_fused_repvgg_loads_strictly_into_the_form_that_timm_deploys(timm: ModuleType, tmp_path: Path) -> None:
+    model = trained(timm.create_model("repvgg_a0", num_classes=7))
+    reparameterize_model = importlib.import_module("timm.utils.model").reparameterize_model
+
+    report, target = fuse(tmp_path, model.state_dict(), architecture="timm/repvgg_a0")
+
+    deployed = reparameterize_model(timm.create_model("repvgg_a0", num_classes=7))
+    deployed.load_state_dict(torch.load(target), strict=True)
+    x = image(1, 3, 64, 64)
+    torch.testing.assert_close(deployed.eval()(x), model(x), rtol=1e-3, atol=1e-3 * float(model(x).abs().max()))
+    assert (report.summary.batch_norms_after, report.summary.convolutions_after) == (0, 22)
 
 
 def test_a_name_that_both_packages_have_is_read_as_torchvision_and_said(
