@@ -56,13 +56,14 @@ class Again:
         return Trace(live(Graph(graph.inputs, tuple(nodes), outputs)), self.trace.calls, self.trace.class_paths)
 
     def _layer(self, slot: InSlot, root: Module) -> Module | None:
-        """The layer that the slot holds and the training form had not: by the slot's name, or in the block's place."""
-        for path in (".".join(filter(None, (slot.path, slot.slot))), slot.path):
-            layer = below(root, path) if path else root
-            had = self.before.get(path, frozenset())
-            if layer is not None and layer.tensor("weight") is not None and _names(layer) != had:
-                return layer
-        return None
+        """The layer that the training form had not: by the slot's name, within what is there, or in the block's place."""
+        held = below(root, ".".join(filter(None, (slot.path, slot.slot))))
+        block = below(root, slot.path) if slot.path else root
+        places = [*(held.walk() if held is not None else ()), *([block] if block is not None else [])]
+        return next((layer for layer in places if self._is_new(layer)), None)
+
+    def _is_new(self, layer: Module) -> bool:
+        return layer.tensor("weight") is not None and _names(layer) != self.before.get(layer.path, frozenset())
 
     def _is_gone(self, node: Node, root: Module) -> bool:
         """Whether the layer that the operator was holds nothing any more: another one has taken it in."""
