@@ -56,7 +56,7 @@ class Again:
         return Trace(live(Graph(graph.inputs, tuple(nodes), outputs)), self.trace.calls, self.trace.class_paths)
 
     def _layer(self, slot: InSlot, root: Module) -> Module | None:
-        """The layer that the training form had not: by the slot's name, within what is there, or in the block's place."""
+        """The layer that the training form had not: by the slot's name, within that, or in the block's place."""
         held = below(root, ".".join(filter(None, (slot.path, slot.slot))))
         block = below(root, slot.path) if slot.path else root
         places = [*(held.walk() if held is not None else ()), *([block] if block is not None else [])]
