@@ -9,7 +9,7 @@ from onnx import TensorProto, helper
 from torch import nn
 
 from app.engine.interpret import pending
-from app.errors import NotEquivalent
+from app.errors import AppError, NotEquivalent
 from tests.engine.graph_models import OnnxBuilder, fuse_graph
 from tests.engine.nets import norm
 
@@ -183,3 +183,12 @@ def test_wrong_weights_within_a_branch_that_the_probe_does_not_take_are_caught(t
     with pytest.raises(NotEquivalent):
         fuse_graph(source)
     assert not (tmp_path / "fused.choice.onnx").exists()
+
+
+def test_a_branch_that_can_not_run_ends_in_an_error_with_a_name(tmp_path):
+    builder = OnnxBuilder()
+    (then, one), (other, two) = branch("then", "image", 3), branch("other", "image", 3)
+    then.nodes[1].input[3] = ""
+    source = choice(builder, then.graph([one]), other.graph([two]), tmp_path)
+    with pytest.raises(AppError, match="can't be run"):
+        fuse_graph(source)

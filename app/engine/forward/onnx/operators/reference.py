@@ -10,8 +10,10 @@ from onnx.reference import ReferenceEvaluator
 from torch import Tensor
 
 from app.engine.forward.onnx.call import Call
+from app.engine.forward.onnx.emitter import first_line
 from app.engine.forward.onnx.operator import Tensors
 from app.engine.ir.onnx_dtypes import elem_type
+from app.errors import UnsupportedContent
 
 _FLOATS: Final = frozenset({TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.DOUBLE, TensorProto.BFLOAT16})
 _DTYPE_ATTRIBUTES: Final = frozenset({"to", "dtype", "output_dtype", "stash_type"})
@@ -45,12 +47,22 @@ class _Run:
         evaluator = self._evaluator(next(other, None))
         feeds = {name: tensor.detach().cpu().numpy() for name, tensor in zip(self._names, tensors, strict=True)}
         with np.errstate(all="ignore"):
-            results = evaluator.run(None, feeds)
+            results = self._results(evaluator, feeds)
         device = tensors[0].device if tensors else None
         if not all(isinstance(result, (np.ndarray, np.generic)) for result in results):
             raise TypeError("an output is not a tensor")
         given = iter([torch.from_numpy(np.array(result)).to(device) for result in results])
         return [next(given) if name else torch.empty(0) for name in self._node.output]
+
+    def _results(self, evaluator: Any, feeds: dict[str, Any]) -> Any:
+        """A branch that was not taken when the operator was tried may be one that can't run."""
+        try:
+            return evaluator.run(None, feeds)
+        except Exception as error:  # the implementation fails in whatever way it likes
+            raise UnsupportedContent(
+                f"the ONNX operator {self._node.op_type} {self._node.name!r} can't be run: {first_line(error)}",
+                remedy="Check the model with onnx.checker and export it again.",
+            ) from error
 
     def _evaluator(self, dtype: torch.dtype | None) -> Any:
         """The node's evaluator for a run in `dtype`; None for a run in the file's own dtypes."""
