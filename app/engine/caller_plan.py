@@ -1,24 +1,25 @@
-"""`plan=`: which layer feeds which norm, as the caller says it, for models whose data flow nobody knows."""
+"""`plan=`: which layer feeds which norm, and which weights are made of others, as the caller says it.
+
+It is for models whose data flow nobody knows.
+"""
 
 import json
 from collections.abc import Iterator
-from typing import Annotated, Any, Literal, NoReturn, Self
+from typing import Annotated, Any, Final, Literal, NoReturn, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
+from app.engine.plan_forms import Normed, NormedLayers, Part, Path, normed_of
 from app.errors import InvalidPlan
 
 _REMEDY = 'Write {"pairs": [{"conv": "layer1.0.conv1", "norm": "layer1.0.bn1"}], "eps": 1e-5}.'
 
-Path = Annotated[str, Field(min_length=1, max_length=500, description="Path of a module, without prefix or `.weight`.")]
+FORMS: Final = ("weight_norm", "spectral_norm")
+
 Eps = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Pair(_Part):
+class Pair(Part):
     """One batch norm and the convolution or Linear that it follows or precedes, and nothing else reads in between."""
 
     conv: Path | None = Field(default=None, description="The convolution; this or `linear` is given.")
@@ -58,11 +59,42 @@ class Pair(_Part):
         return self
 
 
-class CallerPlan(_Part):
+class CallerPlan(Part):
     """What the caller asserts of a model that nobody knows."""
 
-    pairs: Annotated[tuple[Pair, ...], Field(min_length=1, max_length=10_000)]
+    pairs: Annotated[tuple[Pair, ...], Field(min_length=1, max_length=10_000)] = ()
     eps: Eps = Field(default=1e-5, description="Of all norms that do not say their own; torch.nn's default.")
+    weight_norm: NormedLayers | None = Field(
+        default=None, description="Layers with `weight_g` and `weight_v`, or `parametrizations.weight.original0` and 1."
+    )
+    spectral_norm: NormedLayers | None = Field(
+        default=None,
+        description="Layers with `weight_orig`, `weight_u` and `weight_v`, or `parametrizations.weight.original`.",
+    )
+
+    @model_validator(mode="after")
+    def _something(self) -> Self:
+        if not self.pairs and not self.forms:
+            raise ValueError(f"it names none of pairs, {', '.join(FORMS)}")
+        return self
+
+    @property
+    def forms(self) -> tuple[str, ...]:
+        """What else than pairs it speaks of."""
+        return tuple(name for name in FORMS if getattr(self, name) is not None)
+
+    @property
+    def norms(self) -> dict[str, Normed]:
+        """Which weights are normed, by the kind of norm."""
+        asked = {"weight_norm": self.weight_norm, "spectral_norm": self.spectral_norm}
+        return {kind: normed_of(one) for kind, one in asked.items() if one is not None}
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """All paths that it speaks of, once each."""
+        found = [path for pair in self.pairs for path in pair.paths]
+        found.extend(path for normed in self.norms.values() for path in normed.paths)
+        return tuple(dict.fromkeys(found))
 
     def eps_of(self, pair: Pair) -> float:
         return self.eps if pair.eps is None else pair.eps
@@ -81,6 +113,8 @@ def read_plan(text: str) -> CallerPlan:
         raise invalid_plan("the plan", f"is not JSON: {str(error)[:200]}") from None
     for path in _twice(plan):
         raise invalid_plan(path, "is named twice: a layer is fused with one norm, and a norm into one layer")
+    for path in _of_two_forms(plan):
+        raise invalid_plan(path, "is named twice: its weight is made in one way")
     return plan
 
 
@@ -88,6 +122,15 @@ def _twice(plan: CallerPlan) -> Iterator[str]:
     seen: set[str] = set()
     for pair in plan.pairs:
         for path in pair.paths:
+            if path in seen:
+                yield path
+            seen.add(path)
+
+
+def _of_two_forms(plan: CallerPlan) -> Iterator[str]:
+    seen: set[str] = set()
+    for form in plan.norms.values():
+        for path in form.named:
             if path in seen:
                 yield path
             seen.add(path)

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from math import prod
 
+from app.engine.forward.computed_weights import weight_or_part
 from app.engine.forward.family import Shapes
 from app.engine.ir.module import Module, identity_node
 from app.engine.ir.node import Global, Object
@@ -109,7 +110,7 @@ def _sizes(module: Module, dims: int) -> tuple[int, ...]:
 
 def _spans(convolution: Module) -> tuple[int, ...]:
     """From the first tap to the last one, for each dimension; none where the layer does not say it."""
-    weight, dilation = convolution.tensor("weight"), convolution.attribute("dilation", 1)
+    weight, dilation = weight_or_part(convolution), convolution.attribute("dilation", 1)
     kernel = weight.shape[2:] if weight is not None else ()
     steps = dilation if isinstance(dilation, tuple) else (dilation,) * len(kernel)
     if len(steps) != len(kernel) or not all(isinstance(step, int) for step in steps):

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from app.engine.forward.computed_weights import computed_weights
+from app.engine.forward.computed_weights import computed_weights, has_computed_weights
 from app.engine.forward.family import Describe, Family
 from app.engine.forward.vocabulary import UnknownFlow, Vocabulary, const, expression
 from app.engine.ir import graph as ir
@@ -82,9 +82,9 @@ class Block:
 
     def find(self, name: str) -> Any:
         """The attribute, child (as Block), parameter or buffer (as Const), else the family's default, else None."""
-        made = (computed_weights(self.module) or {}).get(name) if self.module.hooks else None
+        made = (computed_weights(self.module) or {}).get(name) if has_computed_weights(self.module) else None
         if made is not None:
-            return expression(made.compute, *(self.find(part) for part in made.parts))
+            return expression(made.compute, *(self._below(part) for part in made.parts))
         modules = self.module.table("_modules")
         if name in modules:
             check_members(self.module)
@@ -96,6 +96,12 @@ class Block:
         if name in self.module.state:
             return self._const(name, self.module.state[name])
         return dict(self.family.defaults).get(name) if self.family else None
+
+    def _below(self, name: str) -> Any:
+        """As `find`, also by a dotted name."""
+        first, _, rest = name.partition(".")
+        found = self.find(first)
+        return found._below(rest) if rest else found
 
     def has(self, name: str) -> bool:
         """What `hasattr` would say (a branch set to None counts as there)."""
@@ -185,9 +191,10 @@ class Ops(Vocabulary):
 
     def _check_instance(self, module: Module, family: Family) -> None:
         check_members(module)
-        if module.hooks and computed_weights(module) is None:
+        computed = has_computed_weights(module)
+        if module.hooks and not computed:
             raise UnknownFlow(module.path, "has-hooks", f"hooks run around its forward: {', '.join(module.hooks)}")
-        if module.parametrized:
+        if module.parametrized and not computed:
             raise UnknownFlow(module.path, "parametrized", "its weights are computed by a parametrization")
         if module.forward_override not in (None, *family.overrides):
             raise UnknownFlow(module.path, "forward-replaced", "an instance attribute shadows its class's forward")

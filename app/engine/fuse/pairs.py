@@ -13,6 +13,8 @@ _KINDS = {"conv": ".conv.", "linear": ".linear.", "norm": ".batchnorm."}
 
 def with_pairs(root: Module, units: Units, plan: CallerPlan) -> Units:
     """The units, and those pairs of the plan whose layers no unit reads already. Raises InvalidPlan."""
+    for form in plan.forms:
+        raise invalid_plan(form, "is for state dicts: modules of a file say themselves what their weights are made of")
     for pair in plan.pairs:
         _check(root, pair)
     if units.whole:

@@ -170,12 +170,8 @@ def _is_plain(module: Module | None) -> bool:
     if module is None:
         return False
     family = family_of(module)
-    untouched = (
-        (not module.hooks or has_computed_weights(module))
-        and not module.parametrized
-        and module.forward_override is None
-    )
-    return family is not None and family.leaf and untouched
+    untouched = not (module.hooks or module.parametrized) or has_computed_weights(module)
+    return family is not None and family.leaf and untouched and module.forward_override is None
 
 
 def _stretches(sequence: Module, children: list[tuple[str, Module]], assumed: bool) -> Iterator[Unit]:

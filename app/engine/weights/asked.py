@@ -51,7 +51,7 @@ def _planned(plan: CallerPlan, container: Container) -> tuple[str, Blueprint]:
         found = planned(plan, without(prefix, container.tensors))
         if isinstance(found, Blueprint):
             return prefix, found
-    path = plan.pairs[0].layer
+    path = plan.paths[0]
     names = ", ".join(list(container.tensors)[:4])
     raise invalid_plan(path, f"is no module that the names of the file speak of, nor is any other path ({names}, ...)")
 

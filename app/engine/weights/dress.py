@@ -3,6 +3,7 @@
 from typing import Any
 
 from app.engine.algebra import Geometry
+from app.engine.forward.computed_weights import weight_or_part
 from app.engine.fuse.layers import convolution_attributes, convolution_class
 from app.engine.ir.module import Module, module_node
 from app.engine.ir.node import Global
@@ -54,6 +55,6 @@ def add_child(module: Module, name: str, class_path: tuple[str, str], **attribut
 
 
 def _weight(module: Module) -> StoredTensor:
-    weight = module.tensor("weight")
+    weight = weight_or_part(module)
     assert weight is not None
     return weight

@@ -4,6 +4,7 @@ from math import prod
 
 from app.engine.algebra import Geometry
 from app.engine.caller_plan import CallerPlan, Pair, invalid_plan
+from app.engine.forward.computed_weights import computed_weights, weight_or_part
 from app.engine.forward.structure import below
 from app.engine.fuse.pairs import READ_AS, pair_unit
 from app.engine.fuse.units import blocks
@@ -12,6 +13,8 @@ from app.engine.ir.tensors import StoredTensor
 from app.engine.weights.blueprint import Blueprint, Mismatch
 from app.engine.weights.container import Tensors
 from app.engine.weights.dress import dress_convolution, dress_linear, dress_norm
+from app.engine.weights.forms.alone import layer_unit
+from app.engine.weights.forms.norms import dress_normed
 from app.engine.weights.tree import tree_of
 
 _LAYER = ("weight", "bias")
@@ -21,16 +24,19 @@ _NORM = ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
 def planned(plan: CallerPlan, tensors: Tensors) -> Blueprint | Mismatch:
     """The model as far as the plan speaks of it. A Mismatch where not one path is there: another prefix may fit."""
     root, loose = tree_of(tensors)
-    missing = [path for pair in plan.pairs for path in pair.paths if below(root, path) is None]
-    if len(missing) == 2 * len(plan.pairs):
+    missing = [path for path in plan.paths if below(root, path) is None]
+    if missing and len(missing) == len(plan.paths):
         return Mismatch(missing=missing)
     for path in missing:
         raise invalid_plan(path, "is no module that the names of the file speak of")
+    made = [path for kind, asked in plan.norms.items() for path in dress_normed(root, kind, asked)]
     for pair in plan.pairs:
         _dress(root, pair, plan.eps_of(pair))
-    units = tuple(pair_unit(root, pair) for pair in plan.pairs)
+    units = [pair_unit(root, pair) for pair in plan.pairs]
+    paired = {path for pair in plan.pairs for path in pair.paths}
+    units.extend(layer_unit(root, path) for path in made if path not in paired)
     reason = "no pair of the plan names it"
-    return Blueprint(root, blocks(root, units, reason), loose, family=None, read_as=READ_AS)
+    return Blueprint(root, blocks(root, tuple(units), reason), loose, family=None, read_as=READ_AS)
 
 
 def _dress(root: Module, pair: Pair, eps: float) -> None:
@@ -56,11 +62,13 @@ def _dress(root: Module, pair: Pair, eps: float) -> None:
 
 
 def _weight(layer: Module, pair: Pair) -> StoredTensor:
-    weight = layer.tensor("weight")
+    weight = weight_or_part(layer)
+    made = (computed_weights(layer) or {}).values()
+    parts = {part for one in made for part in one.parts}
     kind, ranks = ("Linear", (2,)) if pair.linear is not None else ("convolution", (3, 4, 5))
-    others = [name for name, _ in layer.tensors() if name not in _LAYER]
+    others = [name for name, _ in layer.tensors() if name not in (*_LAYER, *parts)]
     _check_numbers(layer, _LAYER)
-    if weight is None or others or any(layer.children()):
+    if weight is None or others or (any(layer.children()) and not layer.parametrized):
         raise invalid_plan(pair.layer, f"does not hold weight and bias of a {kind}{_listed(others)}")
     if len(weight.shape) not in ranks or not prod(weight.shape):
         raise invalid_plan(pair.layer, f"has a weight of shape {_sizes(weight)}, which is no {kind}'s")

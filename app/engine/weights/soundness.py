@@ -17,6 +17,7 @@ def check_numbers(units: Units) -> None:
             for const in node.consts():
                 if const is not variance:
                     _check_finite(const)
+                    _check_computed(const)
             if variance is not None and isinstance(operation, ir.BatchNorm):
                 _check_variance(variance, operation.eps)
 
@@ -26,6 +27,13 @@ def _check_finite(const: Const) -> None:
         numbers = source.read()
         if numbers.is_floating_point() and not bool(torch.isfinite(numbers).all()):
             raise _unusable(path, "holds numbers that are not finite")
+
+
+def _check_computed(const: Const) -> None:
+    """A direction of weight norm that has no length gives 0 / 0, in torch too."""
+    if const.compute is not None and const.paths and not bool(torch.isfinite(const.value(torch.float64)).all()):
+        parts = ", ".join(path.rpartition(".")[2] for path in const.paths[1:])
+        raise _unusable(const.paths[0], f"makes numbers that are not finite, with {parts}: one divides by zero")
 
 
 def _check_variance(const: Const, eps: float) -> None:

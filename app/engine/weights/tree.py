@@ -10,6 +10,11 @@ from app.engine.weights.container import Tensors, stored
 from app.errors import TooLarge
 
 _UNKNOWN: Final = ("torch.nn.modules.module", "Module")
+# Which torch.nn class has weights of so many dimensions.
+LAYERS_BY_RANK: Final = {
+    2: ("torch.nn.modules.linear", "Linear"),
+    **{2 + dims: ("torch.nn.modules.conv", f"Conv{dims}d") for dims in (1, 2, 3)},
+}
 _TABLES: Final = ("_parameters", "_buffers")
 STATISTICS: Final = ("running_mean", "running_var")
 _BUFFERS: Final = (*STATISTICS, "num_batches_tracked")
@@ -76,10 +81,8 @@ def _classify(module: Module) -> None:
     weight = module.tensor("weight")
     if module.tensor("running_mean") is not None and module.tensor("running_var") is not None:
         module.set_class(Global("torch.nn.modules.batchnorm", "BatchNorm2d"))
-    elif weight is not None and 3 <= len(weight.shape) <= 5:
-        module.set_class(Global("torch.nn.modules.conv", f"Conv{len(weight.shape) - 2}d"))
-    elif weight is not None and len(weight.shape) == 2:
-        module.set_class(Global("torch.nn.modules.linear", "Linear"))
+    elif weight is not None and len(weight.shape) in LAYERS_BY_RANK:
+        module.set_class(Global(*LAYERS_BY_RANK[len(weight.shape)]))
 
 
 def names_of(root: Module) -> Iterator[tuple[str, Object]]:
@@ -119,9 +122,9 @@ class _Anchors:
                 pass
 
     def of(self, name: str) -> int:
-        """Behind the other tensors of its module, else where the block that its module lies in lost the first one."""
+        """Where its module, or the block that the module lies in, lost the first one, or behind the module's others."""
         path = name.rpartition(".")[0]
-        if path in self._kept:
+        if path in self._kept and path not in self._gone:
             return self._kept[path]
         while path not in self._gone and path:
             path = path.rpartition(".")[0]

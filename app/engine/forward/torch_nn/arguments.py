@@ -4,6 +4,7 @@ import math
 import re
 from typing import Any
 
+from app.engine.forward.computed_weights import has_computed_weights, weight_or_part
 from app.engine.ir.module import Module
 from app.engine.ir.tensors import StoredTensor, tensor_of
 
@@ -44,7 +45,7 @@ def transposed_convolution_fits(module: Module) -> bool:
 
 
 def linear_fits(module: Module) -> bool:
-    weight = _tensor(module, "weight")
+    weight = _real_weight(module)
     return weight is not None and len(weight.shape) == 2 and _vector(module, "bias", weight.shape[0])
 
 
@@ -103,9 +104,17 @@ def _tensor(module: Module, name: str) -> StoredTensor | None:
     return stored if stored is not None and stored.dtype.is_floating_point else None
 
 
+def _real_weight(module: Module) -> StoredTensor | None:
+    """The weight, or what it is computed from in its shape, if it holds real numbers."""
+    if not has_computed_weights(module):
+        return _tensor(module, "weight")
+    stored = weight_or_part(module)
+    return stored if stored is not None and stored.dtype.is_floating_point else None
+
+
 def _weight(module: Module) -> StoredTensor | None:
     """The weight of a convolution of as many dimensions as the name of its class says."""
-    weight = _tensor(module, "weight")
+    weight = _real_weight(module)
     dims = _DIMENSIONS.search(module.class_path.rpartition(".")[2])
     known = weight is not None and dims is not None and len(weight.shape) == int(dims[1]) + 2
     return weight if weight is not None and known and 0 not in weight.shape else None
