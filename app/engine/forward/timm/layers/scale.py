@@ -39,7 +39,10 @@ FAMILIES = (
         "timm LayerScale2d",
         (
             *layer_paths("layer_scale.LayerScale2d"),
-            *(f"timm.models.{net}.LayerScale2d" for net in ("fastvit", "efficientformer", "efficientformer_v2")),
+            *(
+                f"timm.models.{net}.LayerScale2d"
+                for net in ("fastvit", "efficientformer", "efficientformer_v2", "swiftformer")
+            ),
         ),
         layer_scale_2d,
         has_gamma,

@@ -8,6 +8,7 @@ from app.engine.forward.timm.nets import (
     efficientvim,
     fastvit,
     ghostnet,
+    hgnet,
     iformer,
     lcnetv2,
     nextvit,
@@ -15,6 +16,7 @@ from app.engine.forward.timm.nets import (
     repvit,
     resnet,
     shvit,
+    starnet,
 )
 
 FAMILIES: tuple[Family, ...] = (
@@ -31,4 +33,6 @@ FAMILIES: tuple[Family, ...] = (
     *convnext.FAMILIES,
     *nextvit.FAMILIES,
     *efficientvim.FAMILIES,
+    *starnet.FAMILIES,
+    *hgnet.FAMILIES,
 )

@@ -1,0 +1,40 @@
+"""StarNet: two projections of one map are multiplied; arXiv 2403.19967, figure 3."""
+
+from typing import Any
+
+import torch
+
+from app.engine.forward.family import Family
+from app.engine.forward.images import images
+from app.engine.forward.steps import sequence, steps_fit, through
+from app.engine.forward.structure import maps
+from app.engine.forward.trace import Block, Ops
+from app.engine.ir.graph import Value
+
+
+def star(block: Block, x: Value, ops: Ops) -> Any:
+    y = block.dwconv(x)
+    y = ops.apply("mul", torch.mul, block.act(block.f1(y)), block.f2(y))
+    return ops.add(x, through(block, y, "g", "dwconv2", "drop_path"))
+
+
+def _path(name: str) -> tuple[str, ...]:
+    return (f"timm.models.starnet.{name}",)
+
+
+FAMILIES = (
+    sequence("timm StarNet ConvBN", _path("ConvBN"), "conv", "bn?"),
+    Family(
+        "timm StarNet Block",
+        _path("Block"),
+        star,
+        steps_fit("dwconv", "f1", "f2", "g", "dwconv2", "act", "drop_path"),
+        example_shapes=maps(),
+    ),
+    sequence(
+        "timm StarNet",
+        _path("StarNet"),
+        *("stem", "stages", "norm", "global_pool", "flatten", "head"),
+        examples=images(),
+    ),
+)
