@@ -13,6 +13,7 @@ from app.engine.pipeline import inspect_checkpoint
 from app.engine.verify.onnx_runtime import CannotRun, run_onnx, run_onnx_archive
 from app.errors import UnsupportedContent
 from tests.engine.graph_models import OnnxBuilder, fuse_graph, net, onnx_net
+from tests.engine.nets import norm
 
 IMAGE = torch.randn(2, 3, 20, 28)
 
@@ -191,3 +192,19 @@ def test_an_archive_is_inspected_and_a_bare_model_is_told_to_come_in_one(model, 
     assert "zip -0" in caught.value.remedy
     with pytest.raises(CannotRun):
         run_onnx_archive(source, ["other"], [IMAGE], "cpu")
+
+
+def test_an_archive_whose_tensors_are_all_small_holds_no_empty_file(tmp_path):
+    builder = OnnxBuilder()
+    x = builder.norm(builder.conv("image", torch.nn.Conv2d(3, 2, 1), "conv"), norm(2).eval(), "norm")
+    onnx.save(builder.model({"image": (2, 3, 20, 28)}, [x]), tmp_path / "small.onnx")
+    source = packed(tmp_path / "small.onnx")
+
+    _, target = fuse_graph(source)
+
+    with zipfile.ZipFile(target) as stream:
+        assert stream.namelist() == ["small.onnx"]
+    path = unpacked(target)
+    assert [node.op_type for node in onnx.load(path).graph.node] == ["Conv"]
+    torch.testing.assert_close(run(path, IMAGE), run(tmp_path / "small.onnx", IMAGE), rtol=1e-5, atol=1e-5)
+    fuse_graph(target)

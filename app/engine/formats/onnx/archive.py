@@ -120,7 +120,7 @@ def write_onnx_archive(file: OnnxFile, program: Program, graph: Graph, target: P
     with target.open("wb") as stream:
         archive = ZipWriter(stream)
         archive.add(package.model, size, chunks)
-        if data is not None:
+        if data is not None and data.size:  # a file that no tensor lies in is refused where it is read
             archive.add(package.folder + data.location, data.size, data.chunks())
         archive.close()
 
