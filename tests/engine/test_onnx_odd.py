@@ -3,6 +3,7 @@
 import numpy as np
 import onnx
 import onnxruntime
+import pytest
 import torch
 from onnx import TensorProto, helper
 from torch import nn
@@ -105,3 +106,26 @@ def test_a_norm_behind_weights_that_are_no_constants_is_told_so(tmp_path):
     assert {part.code for part in report.refused} == {"weights-not-constant"}
     assert report.refused[0].reason == "Conv reads 'dequantizelinear0', which is no constant"
     same(source, target, image=IMAGE)
+
+
+@pytest.mark.parametrize("dims", [(2, 3, 11, 14), ("n", 3, "h", "w")], ids=["fixed", "open"])
+@pytest.mark.parametrize(
+    "cut",
+    [
+        {"auto_pad": "SAME_UPPER"},
+        {"auto_pad": "SAME_LOWER"},
+        {"pads": (0, 0, 1, 1)},
+        {"pads": (0, 1, 2, 0), "output_padding": (1, 0)},
+    ],
+    ids=lambda cut: "-".join(map(str, cut)),
+)
+def test_a_transposed_convolution_that_is_cut_unevenly_takes_in_a_norm(cut, dims, tmp_path):
+    builder = OnnxBuilder()
+    weight = builder.weight("weight", torch.randn(3, 4, 3, 3))
+    whole = builder.op("ConvTranspose", "image", weight, builder.weight("bias", torch.randn(4)), strides=(2, 2), **cut)
+    source = tmp_path / "cut.onnx"
+    onnx.save(builder.model({"image": dims}, [builder.norm(whole, norm(4).eval(), "norm")]), source)
+    _, target = fuse_graph(source)
+    assert kinds(target) == ["ConvTranspose"]
+    same(source, target, image=IMAGE)
+    same(source, target, **({"image": IMAGE[:1, :, :5, :3]} if "n" in dims else {"image": IMAGE * 1000}))

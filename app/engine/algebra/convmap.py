@@ -22,7 +22,8 @@ class Geometry:
     """Where a convolution looks: everything but its numbers, one entry for each spatial dimension.
 
     No dimensions is the Linear case, acting on the channel dimension. Padding is (begin, end); a transposed
-    convolution crops its output by it, evenly as torch does. Raises ValueError for what no convolution can have.
+    convolution crops its output by it, evenly as torch does, and its output padding, which may be below 0, adds to the
+    end what it computes there or crops more. Raises ValueError for what no convolution can have.
     """
 
     stride: tuple[int, ...]
@@ -63,7 +64,7 @@ def _check(geometry: Geometry) -> None:
         raise ValueError(f"stride, padding, dilation and output padding differ in length: {geometry}")
     if geometry.groups < 1 or min((*geometry.stride, *geometry.dilation, 1)) < 1:
         raise ValueError(f"stride, dilation and groups must be at least 1: {geometry}")
-    if any(side < 0 for pair in geometry.padding for side in pair) or min((*geometry.output_padding, 0)) < 0:
+    if any(side < 0 for pair in geometry.padding for side in pair):
         raise ValueError(f"padding can't be negative: {geometry}")
     if geometry.padding_mode not in PADDING_MODES:
         raise ValueError(f"padding mode {geometry.padding_mode!r} is none of {', '.join(PADDING_MODES)}")
@@ -77,7 +78,7 @@ def _check_transposed(geometry: Geometry) -> None:
     if geometry.padding_mode != "zeros" or any(begin != end for begin, end in geometry.padding):
         raise ValueError(f"a transposed convolution has even padding of mode zeros: {geometry}")
     limits = zip(geometry.output_padding, geometry.stride, geometry.dilation, strict=True)
-    if any(extra and extra >= max(stride, dilation) for extra, stride, dilation in limits):
+    if any(extra > 0 and extra >= max(stride, dilation) for extra, stride, dilation in limits):
         raise ValueError(f"output padding must be smaller than stride or dilation: {geometry}")
 
 

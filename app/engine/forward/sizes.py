@@ -30,12 +30,17 @@ def transposed_sizes(
     padding: Sequence[int],
     output_padding: Sequence[int],
     dilation: Sequence[int],
+    crops: bool = False,
 ) -> Shape | str:
-    """Spatial sizes that a transposed convolution of this weight, (in, out / groups, *kernel), gives."""
-    wrong = _misfit(maps, weight, stride, padding, dilation, output_padding) or _negative([*padding, *output_padding])
+    """Spatial sizes that a transposed convolution of this weight, (in, out / groups, *kernel), gives.
+
+    Where it `crops`, output padding below 0 takes more off the end: what ONNX can say and torch can't.
+    """
+    wrong = _misfit(maps, weight, stride, padding, dilation, output_padding)
+    wrong = wrong or _negative(padding if crops else [*padding, *output_padding])
     if wrong is not None:
         return wrong
-    if any(extra and extra >= max(s, d) for extra, s, d in zip(output_padding, stride, dilation, strict=True)):
+    if any(0 < max(s, d) <= extra for extra, s, d in zip(output_padding, stride, dilation, strict=True)):
         return f"output padding {tuple(output_padding)} is not smaller than stride or dilation"
     sizes = tuple(
         (size - 1) * s - 2 * p + d * (kernel - 1) + extra + 1

@@ -118,11 +118,12 @@ class Vocabulary:
         stride: Sequence[int],
         padding: Sequence[int],
         output_padding: Sequence[int],
+        crops: bool = False,
         dilation: Sequence[int],
         groups: int = 1,
     ) -> Value:
         """Transposed convolution with weight (in, out / groups, *kernel)."""
-        spatial = transposed_sizes(x.shape, weight.shape, stride, padding, output_padding, dilation)
+        spatial = transposed_sizes(x.shape, weight.shape, stride, padding, output_padding, dilation, crops)
         if isinstance(spatial, str):
             raise self._misfit(spatial)
         if x.shape[1] != weight.shape[0]:

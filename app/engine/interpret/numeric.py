@@ -142,11 +142,12 @@ def convolve(x: Tensor, weight: Tensor, bias: Tensor | None, geometry: Window) -
     dims = weight.ndim - 2
     if geometry.transposed:
         pads = tuple(begin for begin, _ in geometry.padding)
+        extra = geometry.output_padding or (0,) * dims
+        more = tuple(max(size, 0) for size in extra)
         transpose: Any = _CONV_TRANSPOSED[dims]
-        result: Tensor = transpose(
-            x, weight, bias, geometry.stride, pads, geometry.output_padding, geometry.groups, geometry.dilation
-        )
-        return result
+        result: Tensor = transpose(x, weight, bias, geometry.stride, pads, more, geometry.groups, geometry.dilation)
+        less = [side for size in reversed(extra) for side in (0, min(size, 0))]
+        return F.pad(result, less) if any(less) else result
     pads = tuple(begin for begin, _ in geometry.padding)
     if geometry.padding_mode != "zeros" or any(begin != end for begin, end in geometry.padding):
         flat = [side for pair in reversed(geometry.padding) for side in pair]

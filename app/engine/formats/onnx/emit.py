@@ -140,14 +140,22 @@ def _conv(operation: ir.Conv, x: str, output: str, weigh: _Weigh, fresh: Fresh) 
         "dilations": operation.dilation,
         "group": operation.groups,
         "kernel_shape": operation.weight.shape[2:],
-        "pads": tuple(side for sides in zip(*operation.padding, strict=True) for side in sides),
+        "pads": tuple(side for sides in zip(*_cropped(operation), strict=True) for side in sides),
         "strides": operation.stride,
     }
-    if operation.transposed and any(operation.output_padding):
-        attributes["output_padding"] = operation.output_padding
+    if operation.transposed and max(operation.output_padding, default=0) > 0:
+        attributes["output_padding"] = tuple(max(extra, 0) for extra in operation.output_padding)
     weights = (operation.weight,) if operation.bias is None else (operation.weight, operation.bias)
     op_type = "ConvTranspose" if operation.transposed else "Conv"
     yield Draft(op_type, (x, *map(weigh, weights)), output, attributes)
+
+
+def _cropped(operation: ir.Conv) -> tuple[tuple[int, int], ...]:
+    """What is padded, or cropped, at begin and end: output padding below 0 is the end's."""
+    if not operation.transposed:
+        return operation.padding
+    extras = zip(operation.padding, operation.output_padding, strict=True)
+    return tuple((begin, end - min(extra, 0)) for (begin, end), extra in extras)
 
 
 def _linear(operation: ir.Linear, x: str, output: str, rank: int, weigh: _Weigh, fresh: Fresh) -> Iterator[Draft]:

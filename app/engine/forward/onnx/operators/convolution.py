@@ -83,12 +83,13 @@ def _transposed_linear(call: Call) -> Results | None:
     if weights is None or not isinstance(x, Value) or not is_float(call):
         return None
     extra = _extra(call, len(where.kernel))
-    resolved = call.ints("output_shape") is not None or where.auto_pad.startswith("SAME")
-    if resolved and None in call.dims(0)[2:]:
+    # What auto_pad cuts off does not depend on the size, what output_shape cuts off does.
+    if call.ints("output_shape") is not None and None in call.dims(0)[2:]:
         return None
     pads = _pads_transposed(call, where, x.shape[2:], extra)
-    steps = zip(extra, where.stride, where.dilation, strict=True)
-    if any(begin != end for begin, end in pads) or any(more >= max(step) for more, *step in steps):
+    # Cut evenly as at the begin; what the end differs by is output padding, or less than none.
+    over = tuple(more + begin - end for more, (begin, end) in zip(extra, pads, strict=True))
+    if any(more >= max(step) for more, *step in zip(over, where.stride, where.dilation, strict=True)):
         return None
     if call.attribute("output_shape") is not None and not _reaches(call, where, x.shape[2:], extra):
         return None
@@ -97,7 +98,8 @@ def _transposed_linear(call: Call) -> Results | None:
         *weights,
         stride=where.stride,
         padding=tuple(begin for begin, _ in pads),
-        output_padding=extra,
+        output_padding=over,
+        crops=True,
         dilation=where.dilation,
         groups=call.attribute("group", 1),
     )
