@@ -5,9 +5,10 @@ name them, under whatever module path a user keeps them (`members`).
 """
 
 from app.engine.forward.family import Family
-from app.engine.forward.mobile import conv_norm, efficientvit, levit, repvit, shvit
+from app.engine.forward.mobile import conv_norm, efficientvit, fastvit, levit, repvit, shvit
 
 FAMILIES: tuple[Family, ...] = (
+    *fastvit.FAMILIES,
     *conv_norm.FAMILIES,
     *repvit.FAMILIES,
     *levit.FAMILIES,

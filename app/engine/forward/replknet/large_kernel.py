@@ -34,13 +34,15 @@ def _write(module: Module, convolutions: Mapping[str, Any]) -> None:
     module.replace_child(_SLOT, convolutions[_SLOT])
 
 
+LARGE_KERNEL_FORM = DeployForm(_slots, _write)
+
 FAMILIES = (
     Family(
         "RepLKNet ReparamLargeKernelConv",
         ("replknet.ReparamLargeKernelConv",),
         large_kernel_conv,
         lambda module: has_children(module, _SLOT) or has_children(module, "lkb_origin"),
-        deploy=DeployForm(_slots, _write),
+        deploy=LARGE_KERNEL_FORM,
         example_shapes=maps(),
         members=Members(("kernel_size", "small_kernel"), (*_BRANCHES, _SLOT)),
     ),
