@@ -133,7 +133,11 @@ class Receiver:
             self._value += data
             limit = _MAX_FIELDS.get(self._field, _MAX_FIELD)
             if len(self._value) > limit:
-                raise InvalidOption(f"The value of {self._field} is longer than {limit:,} bytes.", remedy="")
+                raise InvalidOption(
+                    f"The value of {self._field} is longer than {limit:,} bytes.",
+                    remedy="Write it shorter.",
+                    option=self._field,
+                )
             return
         self._bytes += len(data)
         if self._bytes > self.limits.max_bytes:

@@ -16,7 +16,8 @@ _REMEDY = 'Write {"pairs": [{"conv": "layer1.0.conv1", "norm": "layer1.0.bn1"}],
 
 FORMS: Final = ("weight_norm", "spectral_norm")
 
-Eps = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+# Strict: `true` is no eps of 1.
+Eps = Annotated[float, Field(strict=True, ge=0, le=1, allow_inf_nan=False)]
 
 
 class Pair(Part):
@@ -29,10 +30,12 @@ class Pair(Part):
     order: Literal["norm-last", "norm-first"] = Field(
         default="norm-last", description="`norm-first`: the norm's output is what the layer takes in."
     )
-    padding: Annotated[int, Field(ge=0, le=1 << 20)] | None = Field(
+    padding: Annotated[int, Field(strict=True, ge=0, le=1 << 20)] | None = Field(
         default=None, description="Zeros that the convolution pads its input with: to be said for `norm-first`."
     )
-    transposed: bool = Field(default=False, description="True for a transposed convolution: the file does not say it.")
+    transposed: bool = Field(
+        default=False, strict=True, description="True for a transposed convolution: the file does not say it."
+    )
 
     @property
     def layer(self) -> str:

@@ -148,6 +148,12 @@ def _notes(job: Job, plan: Plan, replaced: Sequence[Replaced]) -> tuple[str, ...
     by_plan = sum(unit.read_as == READ_AS for unit in plan.units.units)
     if by_plan:
         notes.append(f"{by_plan} pairs were read by the caller's word (plan=), which the file does not prove")
+    assumed = sum(part.assumed and part.read_as != READ_AS for part in replaced)
+    if assumed:
+        notes.append(
+            f"{assumed:,} of {len(replaced):,} replacements assume the usual data flow, which the file does not "
+            "prove: see `assumed` in the report; strict=true leaves them out"
+        )
     if not plan.units.whole:
         notes.append("the outermost class is not described: equivalence was measured per block")
     return tuple(notes)

@@ -28,9 +28,9 @@ def read(source: Path, options: FuseOptions | None = None) -> Job:
 
 def read_from(file: TorchFile, options: FuseOptions | None = None) -> Job:
     """As `read`, of a file that was read already."""
+    found = find_model(file.root)  # First: of a file without a model, no option is what is wrong.
     if options is not None:
         _check_options(options)
-    found = find_model(file.root)
     return Job(file, found, count(found.module), total_bytes(found.module.node))
 
 
@@ -39,6 +39,7 @@ def _check_options(options: FuseOptions) -> None:
         raise InvalidOption(
             f"probe_shape is {options.probe_shape[:100]!r}, and the file is a checkpoint of pickled modules.",
             remedy="Leave it out: it is for ONNX and .pt2 files. Descriptions of modules say what they take.",
+            option="probe_shape",
         )
     refuse_strict_plan(options)
     refuse_options(options, "a checkpoint of pickled modules", "architecture", "output", "overridable")

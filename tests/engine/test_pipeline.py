@@ -318,6 +318,7 @@ def test_sequentials_of_an_unknown_class_are_assumed_and_said_to_be(tmp_path):
     model = Unknown(a=pair(nn.Conv2d(4, 6, 3)), b=pair(nn.Conv2d(6, 4, 3)), bn=norm(4))
     result = fuse(model, tmp_path)
     assert [part.assumed for part in result.report.replaced] == [True, True]
+    assert any(note.startswith("2 of 2 replacements assume the usual data flow") for note in result.report.notes)
     assert result.report.equivalence.scope == "blocks"
     assert result.codes == {"bn": "data-flow-not-proven"}
     assert error(model, result.loaded, X) < tolerance(torch.float32)
@@ -329,7 +330,16 @@ def test_strict_refuses_what_is_assumed_and_only_that(tmp_path):
     assert result.codes == {"a.1": "data-flow-assumed", "b.1": "data-flow-assumed"}
     assert counted(result.loaded, BATCH_NORMS) == 2
     assert result.report.summary.layers_replaced == 0
-    assert fuse(small(), tmp_path, strict=True).report.summary.layers_replaced == 2
+    proved = fuse(small(), tmp_path, strict=True).report
+    assert proved.summary.layers_replaced == 2
+    assert not any("assume" in note for note in proved.notes)
+
+
+@pytest.mark.parametrize("option", ["architecture", "probe_shape"])
+def test_a_file_without_a_model_is_told_so_whatever_option_is_given(tmp_path, option):
+    torch.save({"outer": {"inner": {"state_dict": {"conv.weight": torch.ones(1, 1, 3, 3)}}}}, tmp_path / "deep.pt")
+    with pytest.raises(NothingToFuse):
+        fuse_checkpoint(tmp_path / "deep.pt", tmp_path / "out.pt", FuseOptions(**{option: "x"}), filename="deep.pt")
 
 
 def test_a_sequential_is_followed_to_where_the_shapes_stop_to_fit(tmp_path):

@@ -115,6 +115,9 @@ def test_what_was_recognised_is_told_between_reading_and_fusing(source, tmp_path
         ('{"pairs": [{"conv": "conv1..weight", "norm": "bn1"}]}', "conv1..weight"),
         ('{"pairs": ' + "[" * 100_000, "JSON"),
         ('{"pairs": [{"conv": "' + "a" * 190_000 + '", "norm": "bn1"}]}', "500 characters"),
+        ('{"pairs": [{"conv": "conv1", "norm": "bn1"}], "eps": true}', "eps"),
+        ('{"pairs": [{"conv": "conv1", "norm": "bn1", "eps": "1e-3"}]}', "eps"),
+        ('{"pairs": [{"conv": "conv2", "norm": "pre", "order": "norm-first", "padding": false}]}', "padding"),
     ],
 )
 def test_a_plan_that_can_not_be_is_refused_with_where_it_is_wrong(plan, said, source, tmp_path):
