@@ -9,12 +9,12 @@ from typing import Annotated, Any, Final, Literal, NoReturn, Self
 
 from pydantic import Field, ValidationError, model_validator
 
-from app.engine.plan_forms import Normed, NormedLayers, Part, Path, normed_of
+from app.engine.plan_forms import LowRank, Normed, NormedLayers, Part, Path, normed_of
 from app.errors import InvalidPlan
 
 _REMEDY = 'Write {"pairs": [{"conv": "layer1.0.conv1", "norm": "layer1.0.bn1"}], "eps": 1e-5}.'
 
-FORMS: Final = ("weight_norm", "spectral_norm")
+FORMS: Final = ("weight_norm", "spectral_norm", "lora")
 
 # Strict: `true` is no eps of 1.
 Eps = Annotated[float, Field(strict=True, ge=0, le=1, allow_inf_nan=False)]
@@ -75,6 +75,8 @@ class CallerPlan(Part):
         description="Layers with `weight_orig`, `weight_u` and `weight_v`, or `parametrizations.weight.original`.",
     )
 
+    lora: LowRank | None = None
+
     @model_validator(mode="after")
     def _something(self) -> Self:
         if not self.pairs and not self.forms:
@@ -97,6 +99,7 @@ class CallerPlan(Part):
         """All paths that it speaks of, once each."""
         found = [path for pair in self.pairs for path in pair.paths]
         found.extend(path for normed in self.norms.values() for path in normed.paths)
+        found.extend(self.lora.paths if self.lora is not None else ())
         return tuple(dict.fromkeys(found))
 
     def eps_of(self, pair: Pair) -> float:
@@ -132,7 +135,7 @@ def _twice(plan: CallerPlan) -> Iterator[str]:
 
 def _of_two_forms(plan: CallerPlan) -> Iterator[str]:
     seen: set[str] = set()
-    for form in plan.norms.values():
+    for form in (*plan.norms.values(), *((plan.lora,) if plan.lora is not None else ())):
         for path in form.named:
             if path in seen:
                 yield path

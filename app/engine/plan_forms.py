@@ -1,4 +1,4 @@
-"""The parts of `plan=` that say which weights are made of others: weight norm and spectral norm."""
+"""The parts of `plan=` that say which weights are made of others: weight norm, spectral norm, low-rank adapters."""
 
 from typing import Annotated, Literal
 
@@ -6,6 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 Path = Annotated[str, Field(min_length=1, max_length=500, description="Path of a module, without prefix or `.weight`.")]
 Layers = Literal["all"] | Annotated[tuple[Path, ...], Field(min_length=1, max_length=10_000)]
+Scaling = Annotated[float, Field(allow_inf_nan=False)]
 Dim = Annotated[int, Field(ge=-1, le=4)]
 
 
@@ -36,6 +37,33 @@ class Normed(Part):
 
 
 NormedLayers = Layers | Normed
+
+
+class LowRank(Part):
+    """Low-rank adapters beside layers, as `peft` and `loralib` name them, not merged into the weights yet."""
+
+    scaling: Scaling | dict[Path, Scaling] = Field(
+        description="What the adapter's product is multiplied by, alpha / r as a rule: of all layers or by path."
+    )
+    layers: Layers = Field(default="all", description="`all` that the file has, or their paths.")
+    adapter: Annotated[str, Field(min_length=1, max_length=500)] | None = Field(
+        default=None, description="Which one is merged, where the file has several: the others are left out."
+    )
+    fan_in_fan_out: bool | None = Field(
+        default=None, description="Whether square weights are (in, out), as GPT-2's are; other shapes tell it."
+    )
+
+    def scaling_of(self, path: str) -> float | None:
+        return self.scaling.get(path) if isinstance(self.scaling, dict) else self.scaling
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """All paths that it speaks of."""
+        return (*self.named, *(self.scaling if isinstance(self.scaling, dict) else ()))
+
+    @property
+    def named(self) -> tuple[str, ...]:
+        return () if self.layers == "all" else self.layers
 
 
 def normed_of(asked: NormedLayers) -> Normed:

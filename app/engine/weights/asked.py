@@ -4,9 +4,11 @@ from app.engine.caller_plan import CallerPlan, invalid_plan, read_plan
 from app.engine.steps import refuse_options, refuse_strict_plan
 from app.engine.weights.blueprint import Blueprint
 from app.engine.weights.container import Container
+from app.engine.weights.forms.found import forms_found
 from app.engine.weights.naming import prefixes
 from app.engine.weights.planned import planned
 from app.engine.weights.providers import best_matches, build, without
+from app.engine.weights.tree import tree_of
 from app.engine.weights.wanted import read_architecture
 from app.errors import InvalidOption, NeedsArchitecture
 from app.options import FuseOptions
@@ -61,8 +63,10 @@ def needs_architecture(container: Container) -> NeedsArchitecture:
     matches = best_matches(container)
     where = f"{len(container.tensors):,} tensors" + (f" under {container.key!r}" if container.key else "")
     likely = f"Best match: architecture={matches[0].architecture} ({matches[0].why}). " if matches else ""
+    parts = "".join(f"; {sentence}" for sentence in forms_found(tree_of(container.tensors)[0]))
     return NeedsArchitecture(
-        f"the file holds a state dict ({where}): names and weights, but neither the layers' eps nor the data flow",
+        f"the file holds a state dict ({where}): names and weights, "
+        f"but neither the layers' eps nor the data flow{parts}",
         remedy=f"{likely}Say what it is with architecture=NAME, or which layer feeds which norm with plan=, "
         "or upload the whole model: torch.save({'model': model}, 'model.pt')",
         matches=[{"architecture": one.architecture, "score": round(one.score, 4), "why": one.why} for one in matches],

@@ -14,6 +14,7 @@ from app.engine.weights.blueprint import Blueprint, Mismatch
 from app.engine.weights.container import Tensors
 from app.engine.weights.dress import dress_convolution, dress_linear, dress_norm
 from app.engine.weights.forms.alone import layer_unit
+from app.engine.weights.forms.low_rank import low_rank_units
 from app.engine.weights.forms.norms import dress_normed
 from app.engine.weights.tree import tree_of
 
@@ -35,6 +36,8 @@ def planned(plan: CallerPlan, tensors: Tensors) -> Blueprint | Mismatch:
     units = [pair_unit(root, pair) for pair in plan.pairs]
     paired = {path for pair in plan.pairs for path in pair.paths}
     units.extend(layer_unit(root, path) for path in made if path not in paired)
+    if plan.lora is not None:
+        units.extend(low_rank_units(root, plan.lora))
     reason = "no pair of the plan names it"
     return Blueprint(root, blocks(root, tuple(units), reason), loose, family=None, read_as=READ_AS)
 

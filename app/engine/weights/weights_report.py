@@ -8,6 +8,7 @@ from app.engine.ir.checkpoint import total_bytes
 from app.engine.reporting import dtype_name, environment_of, read_as, refused_by, replaced_by
 from app.engine.steps import Asked
 from app.engine.weights.container import Container
+from app.engine.weights.forms.found import forms_found
 from app.engine.weights.job import WeightsJob
 from app.engine.weights.naming import wrapper_prefix
 from app.engine.weights.providers import best_matches
@@ -120,7 +121,8 @@ def detected_of(job: WeightsJob) -> Detected:
 
 def inspection_of(container: Container, source: Path, filename: str, digest: str) -> Inspection:
     """What a file of weights holds, and which architectures it may belong to."""
-    census = count(tree_of(container.tensors)[0])
+    root, _ = tree_of(container.tensors)
+    census = count(root)
     detected = Detected(
         family=None,
         source=container.key,
@@ -139,5 +141,5 @@ def inspection_of(container: Container, source: Path, filename: str, digest: str
         ),
         read_as=(),
         globals=container.globals,
-        notes=tuple(notes) or ("no architecture that is known here fits its names",),
+        notes=(*(notes or ("no architecture that is known here fits its names",)), *forms_found(root)),
     )

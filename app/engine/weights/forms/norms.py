@@ -74,6 +74,10 @@ def dress_normed(root: Module, kind: str, asked: Normed) -> tuple[str, ...]:
     named = asked.named or tuple(found)
     if not named:
         raise invalid_plan(kind, "is asked for, and the file has no layer whose weight is held so")
+    if "" in named:
+        raise invalid_plan(
+            kind, "is asked for, and the names of the file are those of one layer: none says where it is"
+        )
     for path in dict.fromkeys((*named, *asked.paths)):
         if path not in found:
             raise invalid_plan(path, f"does not hold the parts of a weight with {kind.replace('_', ' ')}")
