@@ -271,8 +271,9 @@ def _reread(job: ProgramJob, target: Path) -> Any:
 
 def _check_alike(before: Program, after: Program) -> None:
     """The written file must have kept its face. Raises NotEquivalent."""
-    faces = [(one.inputs, one.outputs, one.defaults, len(one.skipped)) for one in (before, after)]
-    if faces[0] != faces[1] or len(before.graph.inputs) != len(after.graph.inputs):
+    faces = [(one.inputs, one.outputs, one.defaults, len(one.graph.inputs)) for one in (before, after)]
+    # Fewer are not read where the writer made one operator of several, as of concatenations in a row.
+    if faces[0] != faces[1] or len(after.skipped) > len(before.skipped):
         raise NotEquivalent("the written file has other inputs, outputs or unread operators than the one that was read")
 
 

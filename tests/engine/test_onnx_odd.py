@@ -129,3 +129,16 @@ def test_a_transposed_convolution_that_is_cut_unevenly_takes_in_a_norm(cut, dims
     assert kinds(target) == ["ConvTranspose"]
     same(source, target, image=IMAGE)
     same(source, target, **({"image": IMAGE[:1, :, :5, :3]} if "n" in dims else {"image": IMAGE * 1000}))
+
+
+def test_concatenations_in_a_row_of_what_is_not_read_become_one(tmp_path):
+    builder = OnnxBuilder()
+    x = builder.norm(builder.conv("image", nn.Conv2d(3, 4, 3), "conv"), norm(4).eval(), "norm")
+    odd = microsoft(builder, "Mystery", x)
+    pair = builder.op("Concat", builder.op("Relu", odd), builder.op("Abs", odd), axis=1)
+    x = builder.op("Concat", pair, builder.op("Sigmoid", odd), axis=1)
+    domains = [helper.make_opsetid("com.microsoft", 1)]
+    onnx.save(builder.model({"image": (2, 3, 11, 14)}, [x], domains=domains), tmp_path / "row.onnx")
+    report, target = fuse_graph(tmp_path / "row.onnx")
+    assert kinds(target) == ["Conv", "Mystery", "Relu", "Abs", "Sigmoid", "Concat"]
+    assert report.summary.batch_norms_after == 0

@@ -75,16 +75,17 @@ CONVOLUTION = [
     case("ConvTranspose", X, c(f(4, 3, 3, 3)), c(f(3)), kinds="Conv"),
     case("ConvTranspose", X, c(f(4, 3, 3, 2)), kinds="Conv", strides=[2, 3], pads=[1, 0, 1, 0], output_padding=[1, 2]),
     case("ConvTranspose", X, c(f(4, 3, 3, 3)), c(f(6)), kinds="Conv", group=2, dilations=[2, 1], reference=0),
-    case("ConvTranspose", X, c(f(4, 3, 3, 3)), c(f(3)), kinds="Apply", strides=[2, 2], pads=[1, 0, 0, 1]),
+    case("ConvTranspose", X, c(f(4, 3, 3, 3)), c(f(3)), kinds="Conv", strides=[2, 2], pads=[1, 0, 0, 1]),
+    case("ConvTranspose", X, c(f(4, 3, 3, 3)), c(f(3)), kinds="Apply", pads=[1, 0, 0, 1]),
     case(
         "ConvTranspose", X, c(f(4, 3, 4, 4)), c(f(3)), kinds="Conv", strides=[2, 2], output_shape=[18, 14], reference=0
     ),
     case(
-        "ConvTranspose", X, c(f(4, 3, 3, 3)), c(f(3)), kinds="Apply", strides=[2, 2], output_shape=[18, 14], reference=0
+        "ConvTranspose", X, c(f(4, 3, 3, 3)), c(f(3)), kinds="Conv", strides=[2, 2], output_shape=[18, 14], reference=0
     ),
     case("ConvTranspose", X, c(f(4, 3, 4, 4)), kinds="Conv", strides=[2, 2], auto_pad="SAME_UPPER"),
-    case("ConvTranspose", X, c(f(4, 3, 3, 3)), kinds="Apply", strides=[2, 2], auto_pad="SAME_LOWER", reference=0),
-    case("ConvTranspose", X, c(f(4, 3, 4, 4)), kinds="Apply", strides=[2, 2], auto_pad="SAME_UPPER", dims=DYNAMIC),
+    case("ConvTranspose", X, c(f(4, 3, 3, 3)), kinds="Conv", strides=[2, 2], auto_pad="SAME_LOWER", reference=0),
+    case("ConvTranspose", X, c(f(4, 3, 4, 4)), kinds="Conv", strides=[2, 2], auto_pad="SAME_UPPER", dims=DYNAMIC),
     case("ConvTranspose", X, f(4, 3, 3, 3), kinds="Apply", strides=[2, 2], output_padding=[1, 1]),
     case("ConvTranspose", f(2, 4, 9), c(f(4, 3, 3)), c(f(3)), kinds="Conv", strides=[2], pads=[1, 1]),
 ]
