@@ -1,5 +1,6 @@
 """What tests of several packages need."""
 
+import lzma
 import os
 from pathlib import Path
 
@@ -12,11 +13,11 @@ _ROOT = Path(__file__).resolve().parent.parent
 
 
 @pytest.fixture(scope="session")
-def checkpoint() -> Path:
-    """A real checkpoint: the large YOLOv7 one where it is at hand, else the largest of the tests' own."""
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A real training checkpoint: the large YOLOv7 one where it is at hand, else a small one of the tests' own."""
     shipped = _ROOT.parent / "shared" / "checkpoints" / "yolov7.pt"
     if shipped.exists():
         return shipped
-    own = sorted((_ROOT / "tests" / "data").glob("*.pt"), key=lambda path: path.stat().st_size)
-    assert own, "tests/data holds no checkpoint"
-    return own[-1]
+    own = tmp_path_factory.mktemp("checkpoint") / "yolov9-triple.pt"
+    own.write_bytes(lzma.decompress((_ROOT / "tests/data/yolov9/yolov9-triple.pt.xz").read_bytes()))
+    return own
