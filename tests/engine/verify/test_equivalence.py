@@ -57,8 +57,8 @@ def test_a_wrong_rounding_of_one_weight_is_caught(behind, tmp_path, monkeypatch)
 
 @pytest.mark.parametrize("behind", [lambda m: m, hidden], ids=["in sight", "hidden"])
 def test_a_layer_that_is_written_wrong_is_caught(behind, tmp_path, monkeypatch):
-    right = layers._conv_attributes
-    monkeypatch.setattr(layers, "_conv_attributes", lambda *args: {**right(*args), "dilation": (2, 2)})
+    right = layers.convolution_attributes
+    monkeypatch.setattr(layers, "convolution_attributes", lambda *args: {**right(*args), "dilation": (2, 2)})
     refused(behind(plain()), tmp_path, "does not hold")
 
 

@@ -8,6 +8,7 @@ from app.engine.ir.symbolic import LARGEST, Size, Symbol, names_in, solve, text
 
 Shapes = Mapping[str, tuple[int, ...]]
 _ANY = (1, LARGEST)
+_NOT_CHECKED = 2  # sizes below it are not traced, and torch lets them pass: it checks only bounds above
 
 
 def settled(exported: Exported, proposed: Shapes, given: frozenset[str]) -> Shapes:
@@ -58,7 +59,7 @@ def _derived(size: Size, number: int, symbols: Mapping[str, int]) -> str | None:
 def _out_of_range(exported: Exported, size: Size, symbols: Mapping[str, int]) -> str | None:
     for name in sorted(names_in(size) & set(symbols)):
         least, most = exported.ranges.get(name, _ANY)
-        if not least <= symbols[name] <= most:
+        if not (least if least > _NOT_CHECKED else 1) <= symbols[name] <= most:
             bounds = f"from {least} to {most}" if most < LARGEST else f"{least} or more"
             return f"so that {name} is {symbols[name]}, and the program was exported for {bounds}"
     return None

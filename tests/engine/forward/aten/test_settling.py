@@ -74,6 +74,16 @@ def test_a_probe_shape_that_the_program_does_not_take_is_refused(program, tmp_pa
         fuse_checkpoint(program, tmp_path / "out.pt2", FuseOptions(probe_shape=given), filename="net.pt2")
 
 
+def test_a_single_image_may_be_tried_where_torch_takes_one(tmp_path):
+    path = tmp_path / "net.pt2"
+    save(nn.Conv2d(3, 4, 3).eval(), (torch.randn(2, 3, 8, 6),), path, shapes={"input": {0: Dim("batch")}})
+
+    report = fuse_checkpoint(path, tmp_path / "out.pt2", FuseOptions(probe_shape="1x3x8x6"), filename="net.pt2")
+
+    assert report.equivalence is not None
+    assert report.equivalence.probe.shape == ((1, 3, 8, 6),)
+
+
 def test_a_program_is_tried_within_its_ranges(program, tmp_path):
     report = fuse_checkpoint(program, tmp_path / "out.pt2", FuseOptions(), filename="net.pt2")
 

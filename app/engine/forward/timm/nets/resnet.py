@@ -26,14 +26,14 @@ def wide_head(block: Block, x: Value, ops: Ops) -> Any:
 
 FAMILIES = (
     residual(
-        "timm BasicBlock",
+        "timm ResNet BasicBlock",
         _paths("BasicBlock"),
         *("conv1", "bn1", "drop_block?", "act1", "aa?", "conv2", "bn2", "se?", "drop_path?"),
         shortcut="downsample",
         after=("act2",),
     ),
     residual(
-        "timm Bottleneck",
+        "timm ResNet Bottleneck",
         _paths("Bottleneck"),
         *("conv1", "bn1", "act1", "conv2", "bn2", "drop_block?", "act2", "aa?", "conv3", "bn3", "se?", "drop_path?"),
         shortcut="downsample",
