@@ -5,10 +5,11 @@ name them, under whatever module path a user keeps them (`members`).
 """
 
 from app.engine.forward.family import Family
-from app.engine.forward.mobile import conv_norm, efficientvit, fastvit, levit, repvit, shvit
+from app.engine.forward.mobile import conv_norm, efficientvit, fastvit, levit, repghost, repvit, shvit
 
 FAMILIES: tuple[Family, ...] = (
     *fastvit.FAMILIES,
+    *repghost.FAMILIES,
     *conv_norm.FAMILIES,
     *repvit.FAMILIES,
     *levit.FAMILIES,

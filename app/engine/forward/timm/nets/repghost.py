@@ -58,7 +58,7 @@ def _write(module: Module, convolutions: Mapping[str, Any]) -> None:
             module.state[name] = []
 
 
-def _fits(module: Module) -> bool:
+def rep_ghost_fits(module: Module) -> bool:
     primary = module.child("primary_conv")
     return has_children(module, _CHEAP, "relu") and primary is not None and has_children(primary, "0", "1")
 
@@ -68,13 +68,15 @@ def bottleneck(block: Block, x: Value, ops: Ops) -> Any:
     return ops.add(y, block.shortcut(x))
 
 
+REP_GHOST_FORM = DeployForm(_slots, _write)
+
 FAMILIES = (
     Family(
         "timm RepGhostModule",
         ("timm.models.repghost.RepGhostModule",),
         rep_ghost,
-        _fits,
-        deploy=DeployForm(_slots, _write),
+        rep_ghost_fits,
+        deploy=REP_GHOST_FORM,
         example_shapes=maps(),
     ),
     Family(
