@@ -5,10 +5,11 @@ from pathlib import Path
 
 from app.engine.fuse.replace import apply
 from app.engine.ir.module import Module
-from app.engine.modules import judge, plan_units, prove_units
+from app.engine.modules import judge, prove_units
 from app.engine.reporting import recognised_of
 from app.engine.steps import Asked, Steps
 from app.engine.weights.asked import blueprint_of
+from app.engine.weights.choice import planned
 from app.engine.weights.container import Container, Tensors
 from app.engine.weights.job import WeightsJob, job_of
 from app.engine.weights.soundness import check_numbers
@@ -35,8 +36,7 @@ def recognised(job: WeightsJob) -> Recognised:
 def plan(job: WeightsJob, options: FuseOptions) -> Plan:
     """What is to be replaced."""
     check_numbers(job.blueprint.units)
-    root = job.blueprint.module
-    return plan_units(root, job.blueprint.units, job.census.dtype, options)
+    return planned(job, options)
 
 
 def prove(job: WeightsJob, plan: Plan, device: str) -> Evidence:

@@ -39,6 +39,9 @@ class DeployForm:
     # True: blocks inside belong to this block's slots, even those with a deploy form (OREPA's ConvBN).
     # False: they keep their own form, and the slots are for what lies around them (RobustConv's depthwise Conv).
     absorbs: bool = True
+    # One layer's numbers go to several slots, each of which the description gives its share: a graph of the operators
+    # as they run has them once, and can't fill these slots.
+    spread: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,6 +35,7 @@ class Blueprint:
     notes: tuple[str, ...] = ()
     witness: "Testify | None" = None
     export: "Export | None" = None
+    described: "Callable[[], Units] | None" = None  # the same module, as descriptions of its classes have it
 
 
 @dataclass(frozen=True, slots=True)

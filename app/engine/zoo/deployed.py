@@ -59,7 +59,7 @@ def _own_form(module: torch.nn.Module, wanted: set[str]) -> torch.nn.Module:
     for method in _METHODS:
         if apart and callable(getattr(module, method, None)):
             tried = copy.deepcopy(module)
-            made = getattr(tried, method)()
+            made = getattr(tried.eval(), method)()  # some fold as evaluation computes, and refuse to otherwise
             form = made if isinstance(made, torch.nn.Module) else tried
             if _apart(form, wanted) < apart:
                 nearest, apart = form, _apart(form, wanted)

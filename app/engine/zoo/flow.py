@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from app.engine.forward.families import family_of
@@ -9,7 +10,7 @@ from app.engine.forward.family import Family
 from app.engine.forward.trace import Trace
 from app.engine.ir import graph as ir
 from app.engine.ir.graph import Graph, Node, Scope, Value, live
-from app.engine.ir.module import Module
+from app.engine.ir.module import Module, is_inside
 from app.engine.ir.program import Program
 from app.engine.zoo.consts import reread
 from app.engine.zoo.rows import norms_along_rows
@@ -31,12 +32,13 @@ def traced(program: Program, stacks: Stacks, root: Module) -> Trace:
     modules = {module.path: module for module in root.walk()}
     plain = norms_along_rows(program.graph)
     blocks = _blocks(plain, stacks, modules)
+    forms = {path: _Form.of(modules[path], family) for path, family in blocks.items()}
     owners = {id(node): _owner(node, stacks, modules) for node in plain.nodes}
     groups = _groups(plain, owners, modules)
     nodes = []
     made: dict[int, Value] = {}
     for node in plain.nodes:
-        owner, block = owners[id(node)], _block_of(node, stacks, blocks)
+        owner, block = owners[id(node)], _block_of(node, owners[id(node)], stacks, forms)
         scope = Scope(block, chain=False) if block is not None else None
         if block is None and id(node) in groups:
             scope = Scope(groups[id(node)], chain=True)
@@ -77,23 +79,46 @@ def _owner(node: Node, stacks: Stacks, modules: Mapping[str, Module]) -> str:
     return stack[-1] if stack else ""
 
 
+@dataclass(frozen=True, slots=True)
+class _Form:
+    """What of a block its slots take: all that is in it, or these paths."""
+
+    absorbs: bool
+    consumed: tuple[str, ...]
+
+    @classmethod
+    def of(cls, module: Module, family: Family) -> "_Form":
+        assert family.deploy is not None
+        slots = family.deploy.slots(module)
+        return cls(family.deploy.absorbs, tuple(module.at(part) for slot in slots for part in slot.consumes))
+
+    def takes(self, path: str) -> bool:
+        return self.absorbs or any(is_inside(path, part) or is_inside(part, path) for part in self.consumed)
+
+
 def _blocks(graph: Graph, stacks: Stacks, modules: Mapping[str, Module]) -> dict[str, Family]:
     """The described blocks with a deploy form that operators run in, by path."""
     paths = {path for node in graph.nodes for path in stacks.get(node.owner, ()) if path in modules}
     families = {path: family_of(modules[path]) for path in sorted(paths)}
-    return {path: family for path, family in families.items() if family is not None and family.deploy is not None}
+    found = {path: family for path, family in families.items() if family is not None and family.deploy is not None}
+    return {path: family for path, family in found.items() if not (family.deploy and family.deploy.spread)}
 
 
-def _block_of(node: Node, stacks: Stacks, blocks: Mapping[str, Family]) -> str | None:
-    """The block whose slots the operator may go to: the outermost that absorbs others, else the innermost."""
+def _block_of(node: Node, owner: str, stacks: Stacks, blocks: Mapping[str, _Form]) -> str | None:
+    """The block whose slots the operator may go to, if its slots take what lies in the layer that the operator is.
+
+    The outermost that absorbs others, else the innermost: as the tracer of descriptions has it.
+    """
     found: str | None = None
-    for path in stacks.get(node.owner, ()):
-        family = blocks.get(path)
-        if family is None or family.deploy is None:
-            continue
-        found = path
-        if family.deploy.absorbs:
-            break
+    for path in dict.fromkeys((*stacks.get(node.owner, ()), owner)):
+        form = blocks[found] if found is not None else None
+        within = form is not None and form.takes(path)
+        if form is not None and form.absorbs:
+            return found
+        if path in blocks:
+            found = path
+        elif not within:
+            found = None
     return found
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from app.engine.fuse.units import Unit, Units, uncovered
+from app.engine.fuse.units import Unit, Units, find_units, uncovered
 from app.engine.ir.module import Module
 from app.engine.weights.blueprint import Blueprint, Match, Mismatch, Provider
 from app.engine.weights.container import Tensors, stored
@@ -72,6 +72,7 @@ def _blueprint(fit: Fitted, tensors: Tensors) -> Blueprint:
         notes=(*notes_on(fit), *notes),
         witness=Witness(str(fit.request.package), lambda: built(fit), lambda: _read(tensors)),
         export=lambda path, kind, wide: _export(fit, tensors, path, kind, wide),
+        described=lambda: find_units(root),
     )
 
 

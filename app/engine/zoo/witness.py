@@ -26,16 +26,15 @@ class Witness:
         self, after: Named, inputs: Sequence[Tensor], reference: Sequence[Tensor], native: torch.dtype, device: str
     ) -> Testimony | str:
         """What running both shows; a sentence that says why the package's model does not take the written tensors."""
-        original = loaded(self.build(), self.before())
-        seen = list(tensors(outputs(original, inputs, native, device)))
-        exact = list(tensors(outputs(original, inputs, torch.float64, device)))
-        del original
+        try:
+            seen, exact = _both(loaded(self.build(), self.before()), inputs, native, device)
+        except Exception as error:  # whatever the package's own code makes of an input or a dtype
+            return f"the package's own code does not run the original on the probe ({_said(error)})"
         try:
             model = loaded(deployed(self.build(), after), after)
-        except (RuntimeError, TypeError, AttributeError) as error:  # of the package's own deploy methods, too
-            return f"the package's own deploy form does not take the written tensors ({str(error)[:200]})"
-        native_seen = list(tensors(outputs(model, inputs, native, device)))
-        stored_seen = list(tensors(outputs(model, inputs, torch.float64, device)))
+            native_seen, stored_seen = _both(model, inputs, native, device)
+        except Exception as error:  # of the package's own deploy methods, too
+            return f"the package's own deploy form does not take the written tensors ({_said(error)})"
         return Testimony(
             stored=relative_error(stored_seen, exact),
             native=relative_error(native_seen, exact),
@@ -43,3 +42,15 @@ class Witness:
             reading=relative_error(list(reference), exact),
             by=f"{self.package} {version(self.package)}",
         )
+
+
+def _both(
+    model: torch.nn.Module, inputs: Sequence[Tensor], native: torch.dtype, device: str
+) -> tuple[list[Tensor], list[Tensor]]:
+    """What the model makes of the inputs in the native dtype, and in float64."""
+    native_seen, exact = (list(tensors(outputs(model, inputs, dtype, device))) for dtype in (native, torch.float64))
+    return native_seen, exact
+
+
+def _said(error: Exception) -> str:
+    return f"{type(error).__name__}: {str(error)[:200]}"

@@ -59,4 +59,4 @@ def _write(module: Module, convolutions: Mapping[str, Any]) -> None:
     module.replace_child("bn", identity_node(bool(module.attribute("training", False))))
 
 
-DEPLOY = DeployForm(_slots, _write, all_or_nothing=True, absorbs=False)
+DEPLOY = DeployForm(_slots, _write, all_or_nothing=True, absorbs=False, spread=True)

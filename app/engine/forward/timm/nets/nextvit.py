@@ -13,8 +13,8 @@ from torch import Tensor
 from app.engine.forward.family import DeployForm, Family, Slot
 from app.engine.forward.images import images
 from app.engine.forward.steps import sequence, steps_fit
-from app.engine.forward.structure import has_children, is_batch_norm, maps, put, silence
-from app.engine.forward.timm.blocks.conv_norm import norm_factor, norm_offset
+from app.engine.forward.structure import below, has_children, is_batch_norm, maps, put, silence
+from app.engine.forward.timm.blocks.conv_norm import norm_factor, norm_offset, normed_tokens
 from app.engine.forward.timm.nets.fastvit import map_of, tokens_of
 from app.engine.forward.trace import Block, Ops
 from app.engine.forward.vocabulary import UnknownFlow
@@ -22,6 +22,8 @@ from app.engine.ir.graph import Value
 from app.engine.ir.module import Module
 
 _PROJECTIONS = ("q", "k", "v")
+_AVERAGES = ("AdaptiveAvgPool2d", "FastAdaptiveAvgPool")
+_HEAD = ("drop", "fc", "flatten")
 
 
 def conv_block(block: Block, x: Value, ops: Ops) -> Any:
@@ -70,6 +72,30 @@ def attention(block: Block, x: Value, ops: Ops, before: Block | None = None) -> 
     return block.proj_drop(block.proj(mixed))
 
 
+def net(block: Block, x: Value, ops: Ops) -> Any:
+    """Stages, a norm, and a head that averages the map before its Linear.
+
+    An affine map of each channel commutes with the average: the norm is written down behind it.
+    """
+    x = block.stages(block.stem(x))
+    norm, head = block.norm, block.head
+    if not (is_batch_norm(norm.module) and _averages(head.module)):
+        return head(norm(x))
+    return ops.call_as(head, partial(_classified, norm=norm), x)
+
+
+def _averages(head: Module) -> bool:
+    pool = below(head, "global_pool.pool")
+    return pool is not None and pool.class_path.rpartition(".")[2] in _AVERAGES and has_children(head, *_HEAD)
+
+
+def _classified(head: Block, x: Value, ops: Ops, norm: Block) -> Any:
+    pooled = head.global_pool(x)
+    if len(pooled.shape) != 2:
+        raise UnknownFlow(head.module.path, "structure-differs", "its pool does not leave one number per channel")
+    return head.flatten(head.fc(head.drop(normed_tokens(norm, pooled, ops))))
+
+
 def _projected(layer: Block, tokens: Value, norms: list[Block], ops: Ops) -> Any:
     """The layer behind these norms, whose factors and offsets count as a part of it."""
     for norm in norms:
@@ -116,7 +142,7 @@ def _form(norm: str, *projections: str) -> DeployForm:
         silence(module, norm)
         module.state["is_fused"] = True
 
-    return DeployForm(slots, write, all_or_nothing=True, absorbs=False)
+    return DeployForm(slots, write, all_or_nothing=True, absorbs=False, spread=bool(projections))
 
 
 def _path(name: str) -> tuple[str, ...]:
@@ -150,5 +176,11 @@ FAMILIES = (
         example_shapes=maps(2),
     ),
     sequence("timm NextStage", _path("NextStage"), "blocks"),
-    sequence("timm NextViT", _path("NextViT"), "stem", "stages", "norm", "head", examples=images(256, 256)),
+    Family(
+        "timm NextViT",
+        _path("NextViT"),
+        net,
+        lambda module: has_children(module, "stem", "stages", "norm", "head"),
+        example_shapes=images(256, 256),
+    ),
 )
