@@ -74,7 +74,7 @@ def measure(
         load(job.blueprint.module, job.prefix, after)
         return job.blueprint.module
 
-    return judge(written, plan, evidence, options, target, device, testimony_on(job, after, evidence, device))
+    return judge(written, plan, evidence, options, target, device, testimony_on(job, plan, after, evidence, device))
 
 
 def report(

@@ -7,12 +7,12 @@ from app.engine.verify.compare import tensors
 from app.engine.verify.equivalence import IDENTITY_LIMIT, Figures
 from app.engine.weights.container import Tensors, stored
 from app.engine.weights.job import WeightsJob
-from app.engine.work import Evidence
+from app.engine.work import Evidence, Plan
 from app.errors import NotEquivalent
 
 
 def testimony_on(
-    job: WeightsJob, after: Tensors, evidence: Evidence, device: str
+    job: WeightsJob, plan: Plan, after: Tensors, evidence: Evidence, device: str
 ) -> Callable[[Figures], tuple[Figures, str]]:
     """Figures with the worse of both in float64, and of the native dtype what that code makes of it."""
 
@@ -22,7 +22,8 @@ def testimony_on(
         if witness is None or baseline is None:
             return figures, ""
         written = {name.removeprefix(job.prefix): stored(node).read() for name, node in after.items()}
-        own, beside = baseline.proof.outputs
+        followed = plan.units is job.blueprint.units  # a program puts out what its islands read, beside its own
+        own, beside = baseline.proof.outputs if followed else (baseline.proof.outputs, ())
         whole = not beside and len(baseline.graph.inputs) == 1
         found = witness(written, baseline.inputs[:1], list(tensors(own)), evidence.native, device)
         if isinstance(found, str):

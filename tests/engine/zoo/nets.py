@@ -83,6 +83,34 @@ class Kept(nn.Module):
         return x + F.relu(self.read_norm(x))
 
 
+class RepDepthwiseSeparable(nn.Module):
+    """In the place of timm's: branches that its deploy form takes, and a pointwise layer that it does not."""
+
+    __module__ = "timm.models.lcnetv2"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.dw_conv_list = nn.ModuleList(
+            nn.Sequential(nn.Conv2d(4, 4, size, padding=size // 2, groups=4, bias=False), nn.BatchNorm2d(4))
+            for size in (5, 3)
+        )
+        self.pw_conv = nn.Sequential(nn.Conv2d(4, 6, 1, bias=False), nn.BatchNorm2d(6))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.pw_conv(F.relu(self.dw_conv_list[0](x) + self.dw_conv_list[1](x)))
+
+
+class Refusing(nn.Module):
+    """Code that fails in a way that nobody foresees."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(3, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        raise AssertionError("only in the lab")
+
+
 def trained(net: nn.Module, seed: int = 0) -> nn.Module:
     """The net in eval mode with statistics and affine values that are not those of a fresh one."""
     generator = torch.Generator().manual_seed(seed)

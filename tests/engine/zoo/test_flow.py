@@ -18,7 +18,7 @@ from app.engine.zoo.flow import traced
 from app.engine.zoo.rewritten import Again
 from app.engine.zoo.tree import tree_of
 from app.errors import UnsupportedContent
-from tests.engine.zoo.nets import Kept, Odd, trained
+from tests.engine.zoo.nets import Kept, Odd, RepDepthwiseSeparable, trained
 
 
 @dataclass(frozen=True)
@@ -79,6 +79,22 @@ def test_no_layer_changes_that_a_loader_could_not_be_given() -> None:
     assert done.fusion.replacements == ()
     assert done.tensors.keys() == net.state_dict().keys()
     assert {cut.path for cut in done.fusion.cuts} >= {"norm", "padded_norm", "standardised_norm", "read_norm"}
+
+
+def test_a_layer_beside_the_slots_of_its_block_takes_in_its_own_norm() -> None:
+    net = trained(nn.Sequential(nn.ReLU(), RepDepthwiseSeparable()))
+    done = fused(net, (4, 12, 16))
+    x = torch.randn(2, 4, 10, 9, generator=torch.Generator().manual_seed(4))
+
+    depthwise, pointwise = (
+        (done.tensors[f"1.{path}.weight"], done.tensors[f"1.{path}.bias"]) for path in ("dw_conv", "pw_conv.0")
+    )
+
+    y = nn.functional.conv2d(nn.functional.relu(x), *depthwise, padding=2, groups=4)
+    y = nn.functional.conv2d(nn.functional.relu(y), *pointwise)
+    torch.testing.assert_close(y, net(x), rtol=1e-4, atol=1e-5)
+    assert len(done.tensors) == 4
+    assert done.fusion.cuts == ()
 
 
 def test_half_precision_weights_stay_so() -> None:
