@@ -3,21 +3,20 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
-ZOO_VENV := .venv-zoo
-ZOO_STAMP := $(ZOO_VENV)/.installed
 BENCH_VENV := .venv-bench
 BENCH_STAMP := $(BENCH_VENV)/.installed
 # As every setting: FUSEBOX_PORT=9000 make run. HOST is not taken from the environment: some shells put their own name there.
 HOST := $(or $(FUSEBOX_HOST),127.0.0.1)
 PORT ?= $(or $(FUSEBOX_PORT),8000)
 
-.PHONY: install run test check format bench bench-graphs bench-families zoo test-zoo zoo-index lock clean
+.PHONY: install run test check format bench bench-graphs bench-families zoo-index lock clean
 
 install: $(STAMP)
 
-$(STAMP): requirements/dev.txt pyproject.toml
+# torchvision and timm too: `architecture=` asks for them, and their models are fused and loaded strictly in the tests.
+$(STAMP): requirements/zoo.txt requirements/dev.txt pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements/dev.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements/zoo.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	touch $(STAMP)
 
@@ -43,25 +42,13 @@ bench: install
 bench-graphs: install $(BENCH_STAMP)
 	$(BENCH_VENV)/bin/python -m bench.graphs $(ARGS)
 
-# torchvision and timm beside everything else: their models are fused and loaded strictly, which `make test` skips.
-zoo: $(ZOO_STAMP)
-
-$(ZOO_STAMP): requirements/zoo.txt requirements/dev.txt pyproject.toml
-	test -x $(ZOO_VENV)/bin/python || $(PYTHON) -m venv $(ZOO_VENV)
-	$(ZOO_VENV)/bin/python -m pip install --quiet --disable-pip-version-check -r requirements/zoo.txt
-	$(ZOO_VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
-	touch $(ZOO_STAMP)
-
-test-zoo: zoo
-	$(ZOO_VENV)/bin/python -m pytest tests/engine/zoo
-
 # What `architecture=` proposes: make it anew when the packages' versions change.
-zoo-index: zoo
-	$(ZOO_VENV)/bin/python -m bench.zoo_index
+zoo-index: install
+	$(BIN)/python -m bench.zoo_index
 
 # Every family of timm with blocks that re-parameterise, beside timm's own; and the fuse step beside its peers.
-bench-families: zoo
-	$(ZOO_VENV)/bin/python -m bench.families $(ARGS)
+bench-families: install
+	$(BIN)/python -m bench.families $(ARGS)
 
 $(BENCH_STAMP): requirements/bench.txt
 	test -x $(BENCH_VENV)/bin/python || $(PYTHON) -m venv $(BENCH_VENV)
@@ -69,7 +56,7 @@ $(BENCH_STAMP): requirements/bench.txt
 	touch $(BENCH_STAMP)
 
 clean:
-	rm -rf $(VENV) $(ZOO_VENV) $(BENCH_VENV) .bench build dist *.egg-info
+	rm -rf $(VENV) $(BENCH_VENV) .bench build dist *.egg-info
 
 # Needs uv in the environment: `.venv/bin/pip install uv`.
 lock: install

@@ -1,6 +1,6 @@
 """Makes the index of all models of torchvision and timm that `architecture=` proposes: python -m bench.zoo_index.
 
-Run it in an environment with both packages (`make zoo`) after their versions change. Nothing is downloaded, and no
+Run it in an environment with both packages after their versions change. Nothing is downloaded, and no
 model takes memory: weights are built on the meta device.
 """
 

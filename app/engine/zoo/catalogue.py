@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from app.engine.zoo.index import read_index
+from app.engine.zoo.operators import defined
 from app.engine.zoo.request import PACKAGES, Plain, Request
 from app.errors import InvalidOption, UnknownArchitecture, UnsupportedContent
 
@@ -27,6 +28,7 @@ def installed() -> tuple[str, ...]:
 def importable(package: str) -> None:
     """Import the package. Raises UnknownArchitecture where that fails: it was built for another torch, most often."""
     try:
+        defined()
         import_module(f"{package}.models")
     except Exception as error:  # whatever the package's code makes of this machine
         raise UnknownArchitecture(

@@ -4,12 +4,8 @@ from importlib.util import find_spec
 from types import ModuleType
 
 import pytest
-import torch
 
-# torchvision registers shapes for operators of its compiled part, which does not load beside a torch of another build
-# (CUDA wheels beside a CPU torch). Its models need none of them.
-_OPERATORS = ("nms", "qnms")
-_SIGNATURE = "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
+from app.engine.zoo.operators import defined
 
 
 @pytest.fixture(scope="session")
@@ -24,20 +20,6 @@ def torchvision() -> ModuleType:
 
 def _package(name: str) -> ModuleType:
     if find_spec(name) is None:
-        pytest.skip(f"{name} is not installed: make test-zoo")
-    if not _LIBRARY:
-        _define_missing()
+        pytest.skip(f"{name} is not installed: requirements/zoo.txt has it")
+    defined()
     return pytest.importorskip(name)
-
-
-_LIBRARY: list[torch.library.Library] = []  # what it defines goes with it
-
-
-def _define_missing() -> None:
-    try:
-        import torchvision  # noqa: F401
-    except RuntimeError:
-        library = torch.library.Library("torchvision", "FRAGMENT")
-        for operator in _OPERATORS:
-            library.define(f"{operator}{_SIGNATURE}")
-        _LIBRARY.append(library)
