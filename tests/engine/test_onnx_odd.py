@@ -82,6 +82,19 @@ def test_operators_in_any_order_are_put_in_one_that_can_run(tmp_path):
     same(tmp_path / "turned.onnx", target, image=IMAGE)
 
 
+def test_a_norm_that_takes_the_statistics_of_its_input_is_told_so(tmp_path):
+    builder = OnnxBuilder()
+    last = builder.norm(builder.conv("image", nn.Conv2d(3, 4, 3), "conv"), norm(4).eval(), "norm")
+    builder.nodes[-1].attribute.append(helper.make_attribute("training_mode", 1))
+    builder.nodes[-1].output.extend(["running_mean", "running_var"])
+    onnx.save(builder.model({"image": (2, 3, 11, 14)}, [last]), tmp_path / "training.onnx")
+    report, target = fuse_graph(tmp_path / "training.onnx")
+    assert kinds(target) == ["Conv", "BatchNormalization"]
+    assert [(part.path, part.code) for part in report.refused] == [
+        ("batchnormalization1", "batch-norm-without-statistics")
+    ]
+
+
 def test_a_product_with_a_lone_vector_is_scaled(tmp_path):
     builder = OnnxBuilder()
     product = builder.op("MatMul", "x", builder.weight("weight", torch.randn(3, 4)))

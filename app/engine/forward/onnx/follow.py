@@ -191,11 +191,18 @@ class _Follower:
             self._seen.withheld.append(Skipped(self._ops.owner, "overridable-default", why))
 
     def _tell_computed(self, node: NodeProto) -> None:
-        """A convolution whose weight is made while the model runs is none that anything goes into."""
+        """Why nothing goes into a convolution whose weight is made while the model runs, nor a norm into anything."""
         computed = [name for name in node.input[1:] if isinstance(self._seen.known.get(name), Value)]
-        if node.op_type in CONVOLUTIONS and not node.domain and computed:
+        code, why = "weights-not-constant", ""
+        if node.domain:
+            return
+        if node.op_type in CONVOLUTIONS and computed:
             why = f"{node.op_type} reads {computed[0]!r}, which is no constant"
-            self._seen.withheld.append(Skipped(self._ops.owner, "weights-not-constant", why))
+        elif node.op_type == "BatchNormalization" and _trains(node):
+            code = "batch-norm-without-statistics"
+            why = "BatchNormalization is in training mode: its scale depends on the batch"
+        if why:
+            self._seen.withheld.append(Skipped(self._ops.owner, code, why))
 
     def _take(self, node: NodeProto, name: str, known: Known) -> None:
         """An output that is one of the inputs says that the operator changes nothing."""
@@ -309,6 +316,11 @@ class _Follower:
             return None
         finally:
             del self._ops.nodes[before:]
+
+
+def _trains(node: NodeProto) -> bool:
+    """Whether a batch norm takes the statistics of its input: by its attribute, or before opset 14 by its outputs."""
+    return sum(map(bool, node.output)) > 1 or any(a.name == "training_mode" and a.i for a in node.attribute)
 
 
 def _within(node: NodeProto) -> Iterator[Skipped]:
