@@ -39,7 +39,20 @@ def planned(plan: CallerPlan, tensors: Tensors) -> Blueprint | Mismatch:
     if plan.lora is not None:
         units.extend(low_rank_units(root, plan.lora))
     reason = "no pair of the plan names it"
-    return Blueprint(root, blocks(root, tuple(units), reason), loose, family=None, read_as=READ_AS)
+    return Blueprint(root, blocks(root, tuple(units), reason), loose, family=None, read_as=READ_AS, notes=_words(plan))
+
+
+def _words(plan: CallerPlan) -> tuple[str, ...]:
+    """What the file does not prove."""
+    notes = []
+    if plan.pairs:
+        notes.append("which layer feeds which norm is the caller's word (plan=), and not proved by the file")
+    if plan.lora is not None:
+        notes.append(
+            "the scaling, and that the adapters were not merged into the weights before, is the caller's word (plan=): "
+            "loralib merges them in evaluation mode and leaves them in the file"
+        )
+    return tuple(notes)
 
 
 def _dress(root: Module, pair: Pair, eps: float) -> None:

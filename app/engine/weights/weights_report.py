@@ -94,9 +94,7 @@ def _notes(job: WeightsJob, replaced: tuple[Replaced, ...]) -> tuple[str, ...]:
         notes.append(f"the weights under {job.container.key!r} were used")
     if job.prefix:
         notes.append(f"all names begin with {job.prefix!r}: paths are given without it")
-    if job.architecture is None:
-        notes.append("which layer feeds which norm is the caller's word (plan=), and not proved by the file")
-    elif not job.blueprint.units.whole:
+    if job.architecture is not None and not job.blueprint.units.whole:
         notes.append(f"equivalence was measured per block of {job.blueprint.read_as}")
     return tuple(notes)
 

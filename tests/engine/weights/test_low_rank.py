@@ -46,6 +46,7 @@ def test_an_adapter_of_peft_is_merged_into_its_base_layer(kernel, tmp_path):
     assert after["q.bias"].equal(state["q.base_layer.bias"])
     assert set(after) == {"q.weight", "q.bias", "last.weight"}
     assert report.equivalence.identity.relative < 1e-11
+    assert [note.partition(",")[0] for note in report.notes] == ["the scaling"]  # no norm is spoken of
 
 
 def test_dora_scales_the_rows_of_what_it_merges(tmp_path):
