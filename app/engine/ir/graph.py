@@ -244,6 +244,15 @@ def leaves(nest: Any) -> Iterator[Value]:
             yield from leaves(part)
 
 
+def mapped(nest: Any, made: Mapping[int, Value]) -> Any:
+    """The nest with the values that `made` has, by `id(value)`, in the place of its own."""
+    if isinstance(nest, Value):
+        return made.get(id(nest), nest)
+    if isinstance(nest, dict):
+        return {key: mapped(part, made) for key, part in nest.items()}
+    return type(nest)(mapped(part, made) for part in nest) if isinstance(nest, (list, tuple)) else nest
+
+
 def live(graph: Graph) -> Graph:
     """The graph without the nodes that no output reads."""
     needed = {id(value) for value in graph.output_values()}

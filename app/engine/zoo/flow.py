@@ -9,7 +9,7 @@ from app.engine.forward.families import family_of
 from app.engine.forward.family import Family
 from app.engine.forward.trace import Trace
 from app.engine.ir import graph as ir
-from app.engine.ir.graph import Graph, Node, Scope, Value, live
+from app.engine.ir.graph import Graph, Node, Scope, Value, live, mapped
 from app.engine.ir.module import Module, is_inside
 from app.engine.ir.program import Program
 from app.engine.zoo.consts import reread
@@ -44,7 +44,7 @@ def traced(program: Program, stacks: Stacks, root: Module) -> Trace:
             scope = Scope(groups[id(node)], chain=True)
         operation = reread(node.operation, tensors.get)
         nodes.append(_moved(node, operation, owner, scope, made))
-    graph = Graph(plain.inputs, tuple(nodes), _mapped(plain.outputs, made))
+    graph = Graph(plain.inputs, tuple(nodes), mapped(plain.outputs, made))
     calls = tuple(_calls(graph, stacks, modules, blocks))
     return Trace(live(graph), calls, tuple(module.class_path for module, _ in calls))
 
@@ -57,14 +57,6 @@ def _moved(node: Node, operation: ir.Operation, owner: str, scope: Scope | None,
     output.node = found
     made[id(node.output)] = output
     return found
-
-
-def _mapped(nest: Any, made: Mapping[int, Value]) -> Any:
-    if isinstance(nest, Value):
-        return made.get(id(nest), nest)
-    if isinstance(nest, dict):
-        return {key: _mapped(part, made) for key, part in nest.items()}
-    return type(nest)(_mapped(part, made) for part in nest) if isinstance(nest, (list, tuple)) else nest
 
 
 # --- whose an operator is ---------------------------------------------------------------------------------------------

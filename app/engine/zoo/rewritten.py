@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
 
 from app.engine.forward.families import family_of
 from app.engine.forward.structure import below
@@ -10,7 +9,7 @@ from app.engine.forward.trace import Trace, trace
 from app.engine.fuse.places import InSlot, places
 from app.engine.fuse.survey import survey
 from app.engine.ir import graph as ir
-from app.engine.ir.graph import Const, Graph, Node, Operation, Value, live
+from app.engine.ir.graph import Const, Graph, Node, Operation, Value, live, mapped
 from app.engine.ir.module import Module
 from app.engine.ir.tensors import StoredTensor
 from app.engine.zoo.consts import reread
@@ -52,7 +51,7 @@ class Again:
                 made[id(node.output)] = made.get(id(node.inputs[0]), node.inputs[0])
             else:
                 nodes.append(_emit(node, _reread(node, root), node.inputs, made))
-        outputs = _mapped(graph.outputs, made)
+        outputs = mapped(graph.outputs, made)
         return Trace(live(Graph(graph.inputs, tuple(nodes), outputs)), self.trace.calls, self.trace.class_paths)
 
     def _layer(self, slot: InSlot, root: Module) -> Module | None:
@@ -125,11 +124,3 @@ def _emit(node: Node, operation: Operation, inputs: tuple[Value, ...], made: dic
     output.node = found
     made[id(node.output)] = output
     return found
-
-
-def _mapped(nest: Any, made: Mapping[int, Value]) -> Any:
-    if isinstance(nest, Value):
-        return made.get(id(nest), nest)
-    if isinstance(nest, dict):
-        return {key: _mapped(part, made) for key, part in nest.items()}
-    return type(nest)(_mapped(part, made) for part in nest) if isinstance(nest, (list, tuple)) else nest
