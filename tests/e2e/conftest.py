@@ -41,7 +41,7 @@ class Server:
                 start_new_session=True,
             )
         path = "/readyz" if self._role == "serve" else "/livez"
-        self.until(lambda: self._answers(path), seconds=30)
+        self.until(lambda: self._answers(path), seconds=60)
 
     @property
     def pid(self) -> int:
@@ -96,7 +96,7 @@ class Server:
         root = self.data_dir / "blobs"
         return {str(path.relative_to(root)) for path in root.rglob("*") if path.is_file()}
 
-    def until(self, true: Callable[[], object], seconds: float = 10) -> None:
+    def until(self, true: Callable[[], object], seconds: float = 40) -> None:
         end = time.monotonic() + seconds
         while not true():
             assert time.monotonic() < end, f"not in {seconds} s; the log ends with\n{self.log.read_text()[-3000:]}"

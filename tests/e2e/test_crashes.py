@@ -7,7 +7,21 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import pytest
+import torch
+from torch import nn
+
 Serve = Callable[..., Any]
+
+
+@pytest.fixture(scope="module")
+def long_job(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkpoint that takes some seconds on any machine: a child must still be at work when it is caught."""
+    torch.manual_seed(0)
+    blocks = [(nn.Conv2d(8, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU()) for _ in range(200)]
+    path = tmp_path_factory.mktemp("long") / "deep.pt"
+    torch.save(nn.Sequential(*[layer for block in blocks for layer in block]).eval(), path)
+    return path
 
 
 def _gone(pid: int) -> bool:
@@ -17,9 +31,9 @@ def _gone(pid: int) -> bool:
         return True
 
 
-def test_jobs_survive_the_death_of_the_whole_service(serve: Serve, checkpoint: Path) -> None:
+def test_jobs_survive_the_death_of_the_whole_service(serve: Serve, long_job: Path) -> None:
     server = serve()
-    jobs = [server.upload(checkpoint) for _ in range(2)]
+    jobs = [server.upload(long_job) for _ in range(2)]
     child = server.stopped_child()
     roles = [server.role("api"), server.role("worker"), server.warm_parent(), child]
 
@@ -32,9 +46,9 @@ def test_jobs_survive_the_death_of_the_whole_service(serve: Serve, checkpoint: P
     assert [job["attempts"] for job in ended] == [2, 1]
 
 
-def test_a_job_survives_the_death_of_worker_warm_parent_child_and_api(serve: Serve, checkpoint: Path) -> None:
+def test_a_job_survives_the_death_of_worker_warm_parent_child_and_api(serve: Serve, long_job: Path) -> None:
     server = serve(max_attempts=5)
-    job = server.upload(checkpoint)
+    job = server.upload(long_job)
 
     for victim in ("worker", "warm parent", "child"):
         child = server.stopped_child()
@@ -49,9 +63,9 @@ def test_a_job_survives_the_death_of_worker_warm_parent_child_and_api(serve: Ser
     assert len([name for name in server.blobs() if name.endswith("/model")]) == 1
 
 
-def test_a_job_whose_process_always_dies_fails_with_the_reason(serve: Serve, checkpoint: Path) -> None:
+def test_a_job_whose_process_always_dies_fails_with_the_reason(serve: Serve, long_job: Path) -> None:
     server = serve(max_attempts=2)
-    job = server.upload(checkpoint)
+    job = server.upload(long_job)
 
     for _ in range(2):
         child = server.stopped_child()
@@ -65,9 +79,9 @@ def test_a_job_whose_process_always_dies_fails_with_the_reason(serve: Serve, che
     assert "SIGSEGV" in ended["problem"]["detail"]
 
 
-def test_canceling_ends_the_child_within_a_second(serve: Serve, checkpoint: Path) -> None:
+def test_canceling_ends_the_child_within_a_second(serve: Serve, long_job: Path) -> None:
     server = serve()
-    running, queued = server.upload(checkpoint), server.upload(checkpoint)
+    running, queued = server.upload(long_job), server.upload(long_job)
     child = server.stopped_child()
 
     for job in (queued, running):
@@ -76,14 +90,14 @@ def test_canceling_ends_the_child_within_a_second(serve: Serve, checkpoint: Path
     server.until(lambda: _gone(child), seconds=1)
     assert server.http.delete(f"/v1/jobs/{running}").json()["state"] == "canceled"
     assert server.http.get(f"/v1/jobs/{running}/model").json()["code"] == "job-canceled"
-    assert server.job(server.upload(checkpoint), wait=40)["state"] == "succeeded"
+    assert server.job(server.upload(long_job), wait=40)["state"] == "succeeded"
     assert server.job(queued)["attempts"] == 0
     assert not [name for name in server.blobs() if name.startswith((running, queued))]
 
 
-def test_a_job_that_takes_too_long_is_killed_and_says_so(serve: Serve, checkpoint: Path) -> None:
+def test_a_job_that_takes_too_long_is_killed_and_says_so(serve: Serve, long_job: Path) -> None:
     server = serve(job_timeout_seconds=1)
-    job = server.upload(checkpoint)
+    job = server.upload(long_job)
     child = server.stopped_child()
 
     ended = server.job(job, wait=10)
@@ -93,9 +107,9 @@ def test_a_job_that_takes_too_long_is_killed_and_says_so(serve: Serve, checkpoin
     server.until(lambda: _gone(child), seconds=1)
 
 
-def test_a_stop_in_order_hands_the_job_back_uncounted(serve: Serve, checkpoint: Path) -> None:
+def test_a_stop_in_order_hands_the_job_back_uncounted(serve: Serve, long_job: Path) -> None:
     server = serve(drain_seconds=0.2, max_attempts=1)
-    job = server.upload(checkpoint)
+    job = server.upload(long_job)
     child = server.stopped_child()
 
     assert server.stop() == 0
