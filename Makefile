@@ -23,8 +23,10 @@ $(STAMP): requirements/zoo.txt requirements/dev.txt pyproject.toml
 run: install
 	$(BIN)/fusebox serve --host $(HOST) --port $(PORT)
 
+# The engine's tests share the cores; those that start servers, and kill them, have the machine to themselves.
 test: install check
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/engine -n auto --dist worksteal
+	$(BIN)/python -m pytest --ignore tests/engine
 
 check: install
 	$(BIN)/ruff check .
