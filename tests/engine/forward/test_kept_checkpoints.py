@@ -31,7 +31,7 @@ FOLDED_AGAIN = (
     *(f"ultralytics.nn.modules.conv.{name}" for name in ("Conv", "Conv2", "DWConv", "RepConv", "ConvTranspose")),
     "ultralytics.nn.modules.Conv",
     "ultralytics.nn.modules.block.RepVGGDW",
-    "yolov6.layers.common.ConvModule",
+    *(f"yolov6.layers.common.{name}" for name in ("ConvModule", "Conv", "SimConv", "Conv_C3")),
     "yolox.models.network_blocks.BaseConv",
     "src.zoo.rtdetr.hybrid_encoder.RepVggBlock",
 )
@@ -127,7 +127,13 @@ def test_whole_models_are_known_by_their_facts(fused: Fused) -> None:
 
     known = family.facts(module)
 
-    named = {"yolov5": "YOLOv5", "ultralytics": "Ultralytics YOLO", "yolov9": "YOLOv9", "yolox": "YOLOX"}
+    named = {
+        "yolov5": "YOLOv5",
+        "ultralytics": "Ultralytics YOLO",
+        "yolov9": "YOLOv9",
+        "yolox": "YOLOX",
+        "yolov6": "YOLOv6",
+    }
     assert known["family"] == named[fused.family]
     assert known["channels"] == 3
     assert family.runs_in == "float32"

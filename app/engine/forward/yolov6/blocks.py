@@ -88,16 +88,20 @@ def _splits(module: Module) -> bool:
     return has_children(module, "cv1", "cv2", "m") and module.has("split_num")
 
 
+def _joins(module: Module) -> bool:
+    """Its first version could leave out one of its two paths."""
+    return has_children(module, "cv1", "cv2", "cv3", "m") and module.attribute("concat", True) is True
+
+
 FAMILIES = (
     _family("RepBlock", rep_block, lambda module: has_children(module, "conv1") and module.has("block")),
     _family("BottleRep", _bottleneck("conv1", "conv2"), _bottle_fits("conv1", "conv2")),
     _family("BottleRep3", _bottleneck("conv1", "conv2", "conv3"), _bottle_fits("conv1", "conv2", "conv3")),
-    _family("BepC3", csp_a, _has("cv1", "cv2", "cv3", "m")),
-    _family(
-        "MBLABlock", aggregation, lambda module: has_children(module, "cv1", "cv2", "m") and module.has("split_num")
-    ),
+    _family("BepC3", csp_a, _joins),
+    _family("MBLABlock", aggregation, _splits),
     _family("BiFusion", bidirectional, _has("cv1", "cv2", "cv3", "upsample", "downsample"), lambda module: None),
     _family("SPPFModule", sppf, _has("cv1", "cv2", "m")),
+    *(_family(name, sppf, _has("cv1", "cv2", "m")) for name in ("SPPF", "SimSPPF")),  # of the first versions
     _family("CSPSPPFModule", csp_sppf, _has("cv1", "cv2", "cv3", "cv4", "cv5", "cv6", "cv7", "m")),
     *wrapper("sppf", "SPPF", "SimSPPF"),
     *wrapper("cspsppf", "CSPSPPF", "SimCSPSPPF"),

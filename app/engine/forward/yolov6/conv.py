@@ -69,14 +69,14 @@ def wrapper(child: str, *names: str) -> tuple[Family, ...]:
 FAMILIES = (
     Family(
         "YOLOv6 ConvModule",
-        (f"{COMMON}.ConvModule", f"{COMMON}.Conv", f"{COMMON}.SimConv"),
+        tuple(f"{COMMON}.{name}" for name in ("ConvModule", "Conv", "SimConv", "Conv_C3")),
         conv_module,
         _fits,
         overrides=(_FUSED,),
         deploy=DeployForm(_slots, _write),
         example_shapes=maps(),
     ),
-    *wrapper("block", "ConvBNReLU", "ConvBNSiLU", "ConvBN", "ConvBNHS"),
+    *wrapper("block", "ConvBNReLU", "ConvBNSiLU", "ConvBN", "ConvBNHS", "ConvWrapper", "SimConvWrapper"),
     *wrapper("upsample_transpose", "Transpose"),
     Family(
         "YOLOv6 ScaleLayer",
