@@ -149,6 +149,22 @@ class DiskFull(AppError):
         )
 
 
+class StorageUnavailable(AppError):
+    """The place where uploads and results lie does not answer."""
+
+    code = "storage-unavailable"
+    status = 503
+    title = "The store of files can't be used now"
+
+
+class DatabaseUnavailable(AppError):
+    """The database of jobs does not answer."""
+
+    code = "database-unavailable"
+    status = 503
+    title = "The database can't be used now"
+
+
 class JobNotFound(AppError):
     """No job has this id."""
 

@@ -12,11 +12,11 @@ from app.api.deps import BaseUrl, Service, ServiceDep
 from app.api.jobs import answer_job, answer_model
 from app.api.lingering import Body, linger
 from app.api.multipart import read_boundary
-from app.api.problems import answer_problem, documented
+from app.api.problems import answer_error, documented
 from app.api.schemas import JobView, job_path
 from app.api.uploads import Limits, Receiver
 from app.api.waiting import WaitDep, job_or_404, wait_for
-from app.errors import AppError, InvalidOption, Problem
+from app.errors import AppError, InvalidOption
 from app.jobs.job import Input
 from app.jobs.table import insert_job
 from app.options import FuseOptions
@@ -50,7 +50,7 @@ def _field(schema: dict[str, Any]) -> dict[str, Any]:
     status_code=202,
     response_model=JobView,
     openapi_extra=_form(),
-    responses=_WAITED | documented(410, 413, 415, 422, 500, 507),
+    responses=_WAITED | documented(410, 413, 415, 422, 500, 503, 507),
 )
 async def fuse(request: Request, service: ServiceDep, base_url: BaseUrl, wait: WaitDep) -> Response:
     """Fuse a checkpoint. After a 202 the job is not lost, whatever crashes."""
@@ -58,7 +58,7 @@ async def fuse(request: Request, service: ServiceDep, base_url: BaseUrl, wait: W
     try:
         job_id = await _accept(service, request, body)
     except AppError as error:
-        problem = answer_problem(Problem.of(error), request.url.path, close=not body.ended)
+        problem = answer_error(error, request, close=not body.ended)
         return problem if body.ended or body.awaits_permission else linger(problem)
     except ClientDisconnect:
         return Response(status_code=400)  # Nobody hears it, and it is no bug that belongs into the log.

@@ -14,12 +14,14 @@ from app.jobs.liveness import has_live_worker
 router = APIRouter()
 
 
+@router.head("/livez", include_in_schema=False, response_class=PlainTextResponse)
 @router.get("/livez", tags=["health"], response_class=PlainTextResponse)
 async def livez() -> str:
     """The process answers."""
     return "ok\n"
 
 
+@router.head("/readyz", include_in_schema=False)
 @router.get("/readyz", tags=["health"], response_model=Health, responses={503: {"model": Health}})
 async def readyz(service: ServiceDep) -> Response:
     """Database, blob store and at least one worker are there."""
@@ -29,6 +31,7 @@ async def readyz(service: ServiceDep) -> Response:
     return JSONResponse(health.model_dump(), 200 if ready else 503, headers={"Cache-Control": "no-store"})
 
 
+@router.head("/", include_in_schema=False)
 @router.get("/", include_in_schema=False)
 async def usage(base_url: BaseUrl) -> PlainTextResponse:
     return PlainTextResponse(

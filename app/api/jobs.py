@@ -20,7 +20,7 @@ from app.storage import BlobNotFound, job_prefix
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
 
 # A job that failed answers with its own problem where its result would be: what a file can be refused for.
-_OF_JOBS = (413, 415, 422, 500, 507)
+_OF_JOBS = (413, 415, 422, 500, 503, 507)
 
 _MODEL: dict[int | str, dict[str, Any]] = {
     200: {"description": "The fused file.", "content": {"application/octet-stream": {}}},
@@ -29,7 +29,8 @@ _MODEL: dict[int | str, dict[str, Any]] = {
 }
 
 
-@router.get("/{job_id}", response_model=JobView, responses=documented(404, 422))
+@router.head("/{job_id}", include_in_schema=False)
+@router.get("/{job_id}", response_model=JobView, responses=documented(404, 422, 503))
 async def read_state(job_id: str, service: ServiceDep, base_url: BaseUrl, wait: WaitDep, request: Request) -> Response:
     """Where a job stands; with `wait`, as soon as it is finished."""
     job = await wait_for(service, job_id, wait, request)
@@ -56,7 +57,7 @@ async def read_report(job_id: str, service: ServiceDep, wait: WaitDep, request: 
     return Response(report, media_type="application/json", headers=wait.headers)
 
 
-@router.delete("/{job_id}", response_model=JobView, responses=documented(404))
+@router.delete("/{job_id}", response_model=JobView, responses=documented(404, 503))
 async def delete(job_id: str, service: ServiceDep, base_url: BaseUrl) -> Response:
     """End a job and remove its files.
 

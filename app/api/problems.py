@@ -1,7 +1,9 @@
 """Every error answer of the API, as an RFC 9457 problem document. One of the three doors where a bug is caught."""
 
+import logging
 from typing import Any
 
+import sqlalchemy as sa
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
@@ -9,9 +11,20 @@ from starlette.responses import Response
 from starlette.routing import Match
 
 from app.api.schemas import problem_document
-from app.errors import AppError, InternalError, InvalidOption, Problem
+from app.errors import (
+    AppError,
+    DatabaseUnavailable,
+    DiskFull,
+    InternalError,
+    InvalidOption,
+    Problem,
+    StorageUnavailable,
+)
 
 MEDIA_TYPE = "application/problem+json"
+_OUTAGE_SECONDS = "5"
+
+log = logging.getLogger("fusebox.api")
 
 _TITLES = {
     404: ("not-found", "Nothing here", "The paths that exist are listed at /openapi.json."),
@@ -46,18 +59,41 @@ def answer_problem(
     )
 
 
+def answer_error(error: AppError, request: Request, *, close: bool = False) -> Response:
+    """An error of the tree as its problem, with the time after which to try again where that helps."""
+    seconds = {409: "1", 503: _OUTAGE_SECONDS}.get(error.status)
+    headers = {} if seconds is None else {"Retry-After": seconds}
+    return answer_problem(Problem.of(error), request.url.path, headers, close=close)
+
+
 def install_problems(api: FastAPI) -> None:
     """Have every error leave as a problem document."""
     api.add_exception_handler(AppError, _app_error)
     api.add_exception_handler(HTTPException, _http_error)
     api.add_exception_handler(RequestValidationError, _validation_error)
+    # Refused or lost connections, locks that are never released, no connection left in the pool.
+    for outage in (sa.exc.OperationalError, sa.exc.InterfaceError, sa.exc.TimeoutError):
+        api.add_exception_handler(outage, _database_outage)
     api.add_exception_handler(Exception, _bug)
 
 
 async def _app_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, AppError)
-    headers = {"Retry-After": "1"} if error.status in (409, 503) else {}
-    return answer_problem(Problem.of(error), request.url.path, headers)
+    if isinstance(error, StorageUnavailable):
+        log.warning("api.storage_unavailable cause=%r", error.__cause__)
+    return answer_error(error, request)
+
+
+async def _database_outage(request: Request, error: Exception) -> Response:
+    # The driver's words alone: the library adds the statement with its values.
+    log.warning("api.database_unavailable cause=%s", str(getattr(error, "orig", error)).strip())
+    if "disk is full" in str(error):  # SQLite's own words
+        full = DiskFull("The database has no room.", remedy="Ask the operator of this service for more room.")
+        return answer_error(full, request)
+    gone = DatabaseUnavailable(
+        "The database does not answer.", remedy="Try again in a minute; accepted jobs are not lost."
+    )
+    return answer_error(gone, request)
 
 
 async def _http_error(request: Request, error: Exception) -> Response:

@@ -8,6 +8,10 @@ from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import FunctionElement
 
 BUSY_MILLISECONDS = 30_000
+# How long a caller waits for a connection that does not come.
+_POOL_SECONDS = 10
+# A server that is gone without a word is noticed: else a request would hang for the system's own many minutes.
+_POSTGRES_PATIENCE = {"connect_timeout": "5", "tcp_user_timeout": "15000"}
 
 
 class now(FunctionElement[float]):
@@ -34,13 +38,19 @@ def open_database(url: str) -> sa.Engine:
     parsed = sa.make_url(url)
     if parsed.get_backend_name() == "sqlite":
         return _open_sqlite(parsed)
-    return sa.create_engine(parsed.set(drivername="postgresql+psycopg"), pool_pre_ping=True, pool_size=10)
+    patience = {name: value for name, value in _POSTGRES_PATIENCE.items() if name not in parsed.query}
+    return sa.create_engine(
+        parsed.set(drivername="postgresql+psycopg").update_query_dict(patience),
+        pool_pre_ping=True,
+        pool_size=10,
+        pool_timeout=_POOL_SECONDS,
+    )
 
 
 def _open_sqlite(url: sa.URL) -> sa.Engine:
     if url.database:
         Path(url.database).parent.mkdir(parents=True, exist_ok=True)
-    engine = sa.create_engine(url, pool_size=10, max_overflow=20)
+    engine = sa.create_engine(url, pool_size=10, max_overflow=20, pool_timeout=_POOL_SECONDS)
 
     @sa.event.listens_for(engine, "connect")
     def _set_up(connection: Any, _: Any) -> None:

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-from app.errors import DiskFull
+from app.errors import DiskFull, StorageUnavailable
 from app.storage.blobs import BlobNotFound
 
 _PIECE = 1 << 20
@@ -41,7 +41,7 @@ class LocalBlobs:
         except OSError as error:
             # Another file system, or one without hard links.
             if error.errno not in (errno.EXDEV, errno.EPERM, errno.EMLINK):
-                raise
+                raise _named(error) from error
             shutil.copyfile(self._path(key), path)
 
     def take(self, path: Path, key: str) -> None:
@@ -68,6 +68,8 @@ class LocalBlobs:
             file = self._path(key).open("rb")
         except FileNotFoundError:
             raise BlobNotFound(key) from None
+        except OSError as error:
+            raise _named(error) from error
         return _pieces(file, start, stop)
 
     def delete_prefix(self, prefix: str) -> None:
@@ -154,5 +156,9 @@ def _newest(directory: Path) -> float:
     return max(times, default=time.time())
 
 
-def _named(error: OSError) -> Exception:
-    return DiskFull.of(error) or error
+def _named(error: OSError) -> DiskFull | StorageUnavailable:
+    """What the caller is told. The system's text names no path, the error itself does and goes to the log."""
+    return DiskFull.of(error) or StorageUnavailable(
+        f"The disk for uploads and results could not be used ({os.strerror(error.errno or 0)}).",
+        remedy="Try again in a minute; if it goes on, the operator finds more at /readyz and in the log.",
+    )

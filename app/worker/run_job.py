@@ -10,7 +10,17 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
-from app.errors import AppError, DiskFull, InternalError, JobExpired, OutOfMemory, Problem, TimedOut, WorkerCrashed
+from app.errors import (
+    AppError,
+    DiskFull,
+    InternalError,
+    JobExpired,
+    OutOfMemory,
+    Problem,
+    StorageUnavailable,
+    TimedOut,
+    WorkerCrashed,
+)
 from app.jobs import table
 from app.jobs.job import Job, Output
 from app.report import Report
@@ -47,6 +57,10 @@ def run_job(bench: Bench, job_id: str) -> None:
         directory = bench.work_dir / bench.worker / f"{job.id}-{job.attempt}"
         try:
             again = _attempt(bench, job, directory)
+        except StorageUnavailable as error:
+            # An outage is not the job's fault: it has as many tries as after a death.
+            log.warning("job.storage_unavailable job_id=%s", job.id, exc_info=error)
+            again = table.give_back(bench.engine, job, Problem.of(error), bench.max_deaths)
         except AppError as error:
             again = _fail(bench, job, Problem.of(error))
         except (ForgeBroken, sa.exc.SQLAlchemyError):

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from obstore.store import MemoryStore
 
+from app.errors import StorageUnavailable
 from app.storage import BlobNotFound, Blobs, LocalBlobs, RemoteBlobs, input_key, job_prefix, open_blobs, output_keys
 
 _ROOT = Path(__file__).resolve().parent.parent.parent
@@ -133,6 +134,17 @@ def test_a_key_never_leaves_the_directory_of_the_store(tmp_path: Path) -> None:
     for key in ("../outside", "a/../../outside", "/etc/passwd", ""):
         with pytest.raises(AssertionError):
             LocalBlobs(tmp_path / "blobs").upload(key)
+
+
+def test_a_place_that_can_not_be_used_is_an_outage_without_its_path(tmp_path: Path) -> None:
+    blobs = LocalBlobs(tmp_path / "blobs")
+    (tmp_path / "blobs" / "a").touch()
+    (tmp_path / "b").touch()
+
+    for use in (lambda: blobs.upload("a/input"), lambda: blobs.take(tmp_path / "b", "a/model")):
+        with pytest.raises(StorageUnavailable) as caught:
+            use()
+        assert str(tmp_path) not in str(caught.value)
 
 
 def test_a_write_that_the_system_refuses_is_a_full_disk(tmp_path: Path) -> None:
