@@ -5,7 +5,7 @@ name them, under whatever module path a user keeps them (`members`).
 """
 
 from app.engine.forward.family import Family
-from app.engine.forward.mobile import conv_norm, efficientvit, fastvit, levit, repghost, repvit, shvit
+from app.engine.forward.mobile import conv_norm, efficientvit, fastvit, hybrids, levit, repghost, repvit, shvit
 
 FAMILIES: tuple[Family, ...] = (
     *fastvit.FAMILIES,
@@ -15,4 +15,5 @@ FAMILIES: tuple[Family, ...] = (
     *levit.FAMILIES,
     *shvit.FAMILIES,
     *efficientvit.FAMILIES,
+    *hybrids.FAMILIES,
 )

@@ -65,8 +65,8 @@ def attention(block: Block, x: Value, ops: Ops, before: Block | None = None) -> 
         pool = block.sr
         across = ops.apply("transpose", torch.transpose, tokens, 1, 2)
         fewer = ops.apply("transpose", torch.transpose, pool(across), 1, 2)
-    q = _projected(block.q, tokens, [before] if before is not None else [], ops)
-    k, v = (_projected(layer, fewer, norms, ops) for layer in (block.k, block.v))
+    q = projected(block.q, tokens, [before] if before is not None else [], ops)
+    k, v = (projected(layer, fewer, norms, ops) for layer in (block.k, block.v))
     with ops.outside():
         mixed = ops.apply("attention", attend, q, k, v, block.num_heads)
     return block.proj_drop(block.proj(mixed))
@@ -96,7 +96,7 @@ def _classified(head: Block, x: Value, ops: Ops, norm: Block) -> Any:
     return head.flatten(head.fc(head.drop(normed_tokens(norm, pooled, ops))))
 
 
-def _projected(layer: Block, tokens: Value, norms: list[Block], ops: Ops) -> Any:
+def projected(layer: Block, tokens: Value, norms: list[Block], ops: Ops) -> Any:
     """The layer behind these norms, whose factors and offsets count as a part of it."""
     for norm in norms:
         ops.call_as(norm, _looked_at, tokens)

@@ -1,0 +1,6 @@
+"""Networks of convolutions and attention in their authors' own code, whose norms stand before or behind attention."""
+
+from app.engine.forward.family import Family
+from app.engine.forward.mobile.hybrids import nextvit
+
+FAMILIES: tuple[Family, ...] = (*nextvit.FAMILIES,)
