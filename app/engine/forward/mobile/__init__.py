@@ -5,11 +5,22 @@ name them, under whatever module path a user keeps them (`members`).
 """
 
 from app.engine.forward.family import Family
-from app.engine.forward.mobile import conv_norm, efficientvit, fastvit, hybrids, levit, repghost, repvit, shvit
+from app.engine.forward.mobile import (
+    conv_norm,
+    efficientvit,
+    fastvit,
+    ghostnetv3,
+    hybrids,
+    levit,
+    repghost,
+    repvit,
+    shvit,
+)
 
 FAMILIES: tuple[Family, ...] = (
     *fastvit.FAMILIES,
     *repghost.FAMILIES,
+    *ghostnetv3.FAMILIES,
     *conv_norm.FAMILIES,
     *repvit.FAMILIES,
     *levit.FAMILIES,

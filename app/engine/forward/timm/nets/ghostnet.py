@@ -67,11 +67,11 @@ def _branches(block: Block, x: Value, ops: Ops, kind: str) -> Any:
 
 
 _BRANCHES = ("rpr_scale", "rpr_skip", "rpr_conv")
-_SHORTCUT = ("0", "2", "4")  # convolutions of `short_conv`, each with its norm behind
+SHORTCUT = ("0", "2", "4")  # convolutions of `short_conv`, each with its norm behind
 
 
 def _slots_v3(module: Module) -> tuple[Slot, ...]:
-    gate = [Slot(f"short_conv.{at}", (f"short_conv.{at}", f"short_conv.{int(at) + 1}")) for at in _SHORTCUT]
+    gate = [Slot(f"short_conv.{at}", (f"short_conv.{at}", f"short_conv.{int(at) + 1}")) for at in SHORTCUT]
     long = gate if module.attribute("mode", None) == "shortcut" else []
     if module.attribute("infer_mode", False):
         return tuple(long)
@@ -93,12 +93,13 @@ def _write_v3(module: Module, convolutions: Mapping[str, Any]) -> None:
             for name in _BRANCHES:
                 module.drop(f"{kind}_{name}")
             module.state["infer_mode"] = True
-    for at in _SHORTCUT:
+    for at in SHORTCUT:
         if f"short_conv.{at}" in convolutions:
-            _settle(module, f"short_conv.{at}", f"short_conv.{int(at) + 1}", convolutions)
+            settle(module, f"short_conv.{at}", f"short_conv.{int(at) + 1}", convolutions)
 
 
-def _settle(module: Module, conv: str, norm: str, convolutions: Mapping[str, Any]) -> None:
+def settle(module: Module, conv: str, norm: str, convolutions: Mapping[str, Any]) -> None:
+    """Put the convolution where it was, and an identity in the place of its norm."""
     above, _, name = conv.rpartition(".")
     parent = module.child(above)
     assert parent is not None
@@ -133,6 +134,9 @@ def _write_bottleneck(module: Module, convolutions: Mapping[str, Any]) -> None:
         for name in _BRANCHES:
             module.drop(f"dw_{name}")
         module.state["infer_mode"] = True
+
+
+DEPTHWISE = DeployForm(_bottleneck_slots, _write_bottleneck, absorbs=False)
 
 
 def _strided(module: Module) -> bool:
@@ -195,7 +199,7 @@ FAMILIES = (
         _paths("GhostBottleneckV3"),
         bottleneck_v3,
         _strided,
-        deploy=DeployForm(_bottleneck_slots, _write_bottleneck, absorbs=False),
+        deploy=DEPTHWISE,
         example_shapes=_bottleneck_examples,
     ),
     Family(
