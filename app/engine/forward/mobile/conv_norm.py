@@ -17,7 +17,8 @@ _CONV = "torch.nn.modules.conv.Conv2d"
 _LINEAR = "torch.nn.modules.linear.Linear"
 _NORM_1D = "torch.nn.modules.batchnorm.BatchNorm1d"
 CONV_NORM = "Conv2d_BN"
-_FILES = ("model.repvit", "model.shvit", "model.efficientvit", "models.tiny_vit", "levit", "levit_c")
+TINY_VIT = ("models.tiny_vit", "tiny_vit", "mobile_sam.modeling.tiny_vit_sam", "tinyvit.tiny_vit")
+_FILES = (*TINY_VIT, "model.repvit", "model.shvit", "model.efficientvit", "levit", "levit_c")
 
 
 def kin(name: str, *files: str) -> tuple[str, ...]:
