@@ -60,7 +60,7 @@ def _named(job: WeightsJob) -> Tensors:
     """All tensors of the edited tree and beside it, in the order of the file, with its prefix."""
     found = {job.prefix + name: node for name, node in names_of(job.blueprint.module)}
     found.update({job.restored(name): node for name, node in job.blueprint.loose.items()})
-    return in_order(job.container.tensors, found)
+    return in_order(job.names(), found)
 
 
 def measure(

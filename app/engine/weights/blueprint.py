@@ -7,6 +7,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from app.engine.forward.family import PrunedLayer
+from app.engine.fuse.census import Census
 from app.engine.fuse.units import Units
 from app.engine.ir.module import Module
 from app.engine.weights.container import Tensors
@@ -36,6 +38,19 @@ class Blueprint:
     witness: "Testify | None" = None
     export: "Export | None" = None
     described: "Callable[[], Units] | None" = None  # the same module, as descriptions of its classes have it
+    reduction: "Reduction | None" = None  # where parts of the file are no part of the module
+
+
+@dataclass(frozen=True, slots=True)
+class Reduction:
+    """What was taken out since inference never reads it, what the model counted before, and what is left by name.
+
+    `names` are in the order of the file, whatever names the tensors had there.
+    """
+
+    removed: Sequence[PrunedLayer]
+    census: Census
+    names: Sequence[str]
 
 
 @dataclass(frozen=True, slots=True)

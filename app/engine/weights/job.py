@@ -1,5 +1,6 @@
 """What was read of a file of weights."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from app.engine.fuse.census import Census, count
@@ -23,7 +24,15 @@ class WeightsJob:
         """A name of the blueprint as the file has it: one that had no prefix gets none."""
         return self.prefix + name if self.prefix + name in self.container.tensors else name
 
+    def names(self) -> Iterable[str]:
+        """What the file holds of the model, in its order: without what inference never reads, and named anew then."""
+        reduction = self.blueprint.reduction
+        if reduction is None:
+            return self.container.tensors
+        return [*(self.prefix + name for name in reduction.names), *map(self.restored, self.blueprint.loose)]
+
 
 def job_of(container: Container, prefix: str, blueprint: Blueprint, architecture: str | None) -> WeightsJob:
     size = total_bytes(list(container.tensors.values()))
-    return WeightsJob(container, prefix, blueprint, architecture, count(blueprint.module), size)
+    census = count(blueprint.module) if blueprint.reduction is None else blueprint.reduction.census
+    return WeightsJob(container, prefix, blueprint, architecture, census, size)

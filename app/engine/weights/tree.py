@@ -1,6 +1,6 @@
 """Names of a state dict as an inert module tree, and back: the tree holds the nodes of the file itself."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final
 
 from app.engine.ir.module import MAX_DEPTH, MAX_PLACES, Module, is_name, module_node
@@ -94,8 +94,9 @@ def names_of(root: Module) -> Iterator[tuple[str, Object]]:
                     yield module.at(name), node
 
 
-def in_order(before: Tensors, after: Mapping[str, Object]) -> dict[str, Object]:
-    """The tensors `after` in the order that they had; new ones stand where what they replace stood."""
+def in_order(names: Iterable[str], after: Mapping[str, Object]) -> dict[str, Object]:
+    """The tensors `after` in the order that `names` had; new ones stand where what they replace stood."""
+    before = list(names)
     places = {name: place for place, name in enumerate(before)}
     anchors = _Anchors(before, after)
     numbered = {
@@ -108,7 +109,7 @@ def in_order(before: Tensors, after: Mapping[str, Object]) -> dict[str, Object]:
 class _Anchors:
     """Where the first tensor that went away stood, and the last that stayed, for each module that held some."""
 
-    def __init__(self, before: Tensors, after: Mapping[str, Object]) -> None:
+    def __init__(self, before: Sequence[str], after: Mapping[str, Object]) -> None:
         self._gone: dict[str, int] = {}
         self._kept: dict[str, int] = {}
         self._end = len(before)

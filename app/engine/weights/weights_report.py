@@ -1,6 +1,6 @@
 """The report on a file of weights, and what is told of one before anything is fused."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from app.engine.fuse.census import Census, count
@@ -42,8 +42,9 @@ def report_of(
 ) -> Report:
     """Figures are of the tensors in the file; a state dict has no layers, so what looks like one counts as one."""
     after, replaced, refused = count(job.blueprint.module), replaced_by(plan, evidence), refused_by(plan)
+    pruned = _pruned(job)
     return Report(
-        summary=_summary(job, after, len(replaced), len(refused), sum(part.bytes for part in removed)),
+        summary=_summary(job, after, len(replaced), len(refused), removed, pruned),
         input=InputFile(
             filename=asked.filename,
             bytes=asked.source.stat().st_size,
@@ -60,7 +61,7 @@ def report_of(
         equivalence=equivalence,
         replaced=replaced,
         refused=refused,
-        removed=removed,
+        removed=(*removed, *pruned),
         read_as=read_as(plan.units),
         notes=_notes(job, replaced),
         timings_seconds={**seconds, "total": round(sum(seconds.values()), 6)},
@@ -68,7 +69,21 @@ def report_of(
     )
 
 
-def _summary(job: WeightsJob, after: Census, replaced: int, refused: int, stripped: int) -> Summary:
+def _pruned(job: WeightsJob) -> tuple[Removed, ...]:
+    """Parts of the model that inference never reads."""
+    reduction = job.blueprint.reduction
+    parts = reduction.removed if reduction is not None else ()
+    return tuple(Removed(path=part.path, reason=part.reason, bytes=part.bytes) for part in parts)
+
+
+def _summary(
+    job: WeightsJob,
+    after: Census,
+    replaced: int,
+    refused: int,
+    stripped: Sequence[Removed],
+    pruned: Sequence[Removed],
+) -> Summary:
     before = job.census
     left = [node for _, node in names_of(job.blueprint.module)]
     return Summary(
@@ -80,8 +95,8 @@ def _summary(job: WeightsJob, after: Census, replaced: int, refused: int, stripp
         convolutions_after=after.convolutions,
         layers_replaced=replaced,
         layers_refused=refused,
-        layers_removed=0,
-        bytes_stripped=stripped,
+        layers_removed=len(pruned),
+        bytes_stripped=sum(part.bytes for part in stripped),
         bytes_saved_by_fusing=job.model_bytes - total_bytes([*left, *job.blueprint.loose.values()]),
     )
 

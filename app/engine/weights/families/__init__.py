@@ -5,13 +5,18 @@ from typing import Final
 
 from app.engine.weights.blueprint import Blueprint, Match, Mismatch, Provider
 from app.engine.weights.container import Tensors
-from app.engine.weights.families import acnet, dbb, mobileone, repvgg, ultralytics, yolov7
+from app.engine.weights.families import acnet, dbb, mobileone, repvgg, ultralytics, yolov7, yolov9, yolov10
 from app.engine.weights.families.form import BlockForm, FamilyForm, build_family, share_of
 from app.engine.weights.tree import tree_of
 from app.engine.weights.wanted import Architecture
 
 _FORMS: Final[dict[str, FamilyForm]] = {
-    form.name: form for form in (repvgg.FORM, mobileone.FORM, dbb.FORM, acnet.FORM, yolov7.FORM, *ultralytics.FORMS)
+    form.name: form
+    for form in (
+        *(repvgg.FORM, mobileone.FORM, dbb.FORM, acnet.FORM, yolov7.FORM),
+        *ultralytics.FORMS,
+        *(yolov9.FORM, yolov10.FORM),
+    )
 }
 
 
@@ -22,8 +27,8 @@ def _build(wanted: Architecture, tensors: Tensors) -> Blueprint | Mismatch:
 def _matches(tensors: Tensors) -> Sequence[Match]:
     root, _ = tree_of(tensors)
     apart: dict[tuple[BlockForm, ...], FamilyForm] = {}
-    for form in _FORMS.values():
-        apart.setdefault(form.blocks, form)  # of those with the same blocks the first
+    for form in sorted(_FORMS.values(), key=lambda form: not form.known_by(root)):
+        apart.setdefault(form.blocks, form)  # of those with the same blocks the first, or the one that is sure
     shares = {form: share_of(form, root, len(tensors)) for form in apart.values()}
     return [
         Match(form.name, share, f"{share:.0%} of the tensors have the names of {form.title} blocks")

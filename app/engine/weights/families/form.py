@@ -7,11 +7,13 @@ from typing import Any
 
 from app.engine.forward.families import family_of
 from app.engine.forward.vocabulary import UnknownFlow
+from app.engine.fuse.census import Census, count
 from app.engine.fuse.units import Unit, blocks, unit_of
 from app.engine.ir.module import Module, is_inside
 from app.engine.reporting import dtype_name
-from app.engine.weights.blueprint import Blueprint, Mismatch
+from app.engine.weights.blueprint import Blueprint, Mismatch, Reduction
 from app.engine.weights.container import Tensors, stored
+from app.engine.weights.families.reduction import NOTHING, Reduced
 from app.engine.weights.tree import names_of, tree_of
 from app.engine.weights.wanted import Architecture
 from app.errors import InvalidOption, UnsupportedContent
@@ -70,6 +72,8 @@ class FamilyForm:
     deployed: str = ""  # the child that a block has which was fused already
     eps: float = 1e-5  # torch.nn's default, where the family's code does not set another
     classes: Callable[[Module], int | None] = lambda root: None  # where no Linear tells
+    reduce: Callable[[Module], Reduced] = lambda root: NOTHING  # takes out what inference never reads
+    known_by: Callable[[Module], bool] = lambda root: False  # whether a tree can only be of this family
 
     def found(self, root: Module) -> list[tuple[Module, BlockForm]]:
         """The outermost blocks of a tree, in its order."""
@@ -87,6 +91,9 @@ def build_family(form: FamilyForm, wanted: Architecture, tensors: Tensors) -> Bl
     """The tree with every block of the family dressed, each a unit of its own."""
     eps = _eps(form, wanted.arguments)
     root, loose = tree_of(tensors)
+    census = count(root)
+    reduced = form.reduce(root)  # first: what goes needs no fusing
+    reduction = _reduction(reduced, census, root, tensors)
     found = form.found(root)
     fused = sum(1 for module in root.walk() if module.child(form.deployed) is not None) if form.deployed else 0
     if not found and not fused:
@@ -107,8 +114,18 @@ def build_family(form: FamilyForm, wanted: Architecture, tensors: Tensors) -> Bl
         family=form.title,
         read_as=form.title,
         classes=form.classes(root) or _classes(root),
-        notes=tuple(notes),
+        notes=(*notes, *reduced.notes),
+        reduction=reduction,
     )
+
+
+def _reduction(reduced: Reduced, census: Census, root: Module, tensors: Tensors) -> Reduction | None:
+    """What is left in the order of the file: it may have other names."""
+    if not reduced.removed:
+        return None
+    places = {id(node): place for place, node in enumerate(tensors.values())}
+    left = sorted(names_of(root), key=lambda named: places[id(named[1])])
+    return Reduction(reduced.removed, census, tuple(name for name, _ in left))
 
 
 def share_of(form: FamilyForm, root: Module, count: int) -> float:

@@ -93,6 +93,5 @@ BLOCKS: Final = (
     BlockForm(is_conv, conv_parts, dress_conv),
 )
 FORMS: Final = tuple(
-    FamilyForm(name, title, BLOCKS, eps=1e-3)
-    for name, title in (("ultralytics", "Ultralytics"), ("yolov5", "YOLOv5"), ("yolov9", "YOLOv9"))
+    FamilyForm(name, title, BLOCKS, eps=1e-3) for name, title in (("ultralytics", "Ultralytics"), ("yolov5", "YOLOv5"))
 )
