@@ -149,6 +149,30 @@ class DiskFull(AppError):
         )
 
 
+class QueueFull(AppError):
+    """As many jobs wait as the service lets wait."""
+
+    code = "queue-full"
+    status = 503
+    title = "Too many jobs are waiting"
+
+
+class TooManyJobs(AppError):
+    """As many jobs of this key wait or run as one key may have."""
+
+    code = "too-many-jobs"
+    status = 429
+    title = "Too many unfinished jobs of this key"
+
+
+class QuotaExceeded(AppError):
+    """The files of this key take as much room as one key may have."""
+
+    code = "quota-exceeded"
+    status = 507
+    title = "The room for files of this key is used up"
+
+
 class StorageUnavailable(AppError):
     """The place where uploads and results lie does not answer."""
 

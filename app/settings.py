@@ -1,10 +1,12 @@
 """Every setting of the service: environment (`FUSEBOX_...`) to one frozen value. Read only by the composition roots."""
 
+import ipaddress
 import os
 import re
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any
+from urllib.parse import urlsplit
 
 from pydantic import BeforeValidator, Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -39,6 +41,11 @@ def _bytes(value: Any) -> Any:
 
 Seconds = Annotated[float, BeforeValidator(_seconds), Field(gt=0, le=_LONGEST_SECONDS, allow_inf_nan=False)]
 Bytes = Annotated[int, BeforeValidator(_bytes), Field(gt=0)]
+Quota = Annotated[int, BeforeValidator(_bytes), Field(ge=0)]
+
+
+def _listed(value: str) -> list[str]:
+    return [one.strip() for one in value.split(",") if one.strip()]
 
 
 class InvalidSettings(Exception):
@@ -57,8 +64,24 @@ class Settings(BaseSettings):
     database_url: str = Field("", description="SQLAlchemy URL; empty for SQLite in the data directory.")
     blob_url: str = Field("", description="s3://, gs://, az:// or file:// URL; empty for the data directory.")
 
+    public_url: str = Field("", description="URL by which callers find the service, for links; empty: as they asked.")
+    allowed_hosts: str = Field("", description="Host names that are answered, with commas between them.")
+    trusted_proxies: str = Field("", description="Addresses of proxies whose X-Forwarded-* headers are believed.")
+
     max_upload_bytes: Bytes = Field(4 << 30, description="Largest checkpoint that is accepted.")
     min_free_bytes: Bytes = Field(256 << 20, description="Uploads are refused when less than this would stay free.")
+    max_stored_bytes: Quota = Field(0, description="Uploads are refused when files would take more; 0 for no limit.")
+    max_stored_bytes_per_key: Quota = Field(0, description="The same for the jobs of one API key.")
+    max_active_jobs: int = Field(1000, ge=0, description="Uploads are refused while so many jobs wait or run.")
+    max_active_jobs_per_key: int = Field(250, ge=0, description="The same for the jobs of one API key.")
+    max_uploads: int = Field(64, ge=1, description="Uploads at the same time, in one API process.")
+    max_uploads_per_client: int = Field(16, ge=1, description="The same for one API key, or one address without.")
+    upload_idle_seconds: Seconds = Field(30, description="An upload ends when nothing of it comes for so long.")
+    min_upload_bytes_per_second: Bytes = Field(10 << 10, description="An upload ends when it is slower on average.")
+    max_connections: int = Field(1000, ge=1, description="Open connections of one API process.")
+    max_connections_per_client: int = Field(250, ge=1, description="The same for one address.")
+    header_seconds: Seconds = Field(15, description="A request's head must be complete after this time.")
+    stall_seconds: Seconds = Field(30, description="A client that takes nothing of an answer for so long is dropped.")
     max_wait_seconds: Seconds = Field(300, description="Longest time that ?wait= and Prefer: wait= hold a request.")
 
     device: str = Field("auto", description="auto, cpu, cuda or cuda:N.")
@@ -102,6 +125,40 @@ class Settings(BaseSettings):
         if "?" in str(value):
             raise ValueError("the path of a database can't have a question mark")
         return value.expanduser().absolute()
+
+    @field_validator("public_url")
+    @classmethod
+    def _plain_url(cls, value: str) -> str:
+        if value and not re.fullmatch(r"https?://[A-Za-z0-9.:\[\]-]+(/[A-Za-z0-9._~/-]*)?", value):
+            raise ValueError("write https://HOST, with a port and a path if there are any")
+        return value
+
+    @field_validator("allowed_hosts")
+    @classmethod
+    def _host_names(cls, value: str) -> str:
+        if any(not re.fullmatch(r"[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]", name) for name in _listed(value)):
+            raise ValueError("write host names without ports, with commas between them")
+        return value
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _addresses(cls, value: str) -> str:
+        for address in _listed(value):
+            try:
+                ipaddress.ip_network(address)
+            except ValueError:
+                raise ValueError("write IP addresses or networks, with commas between them") from None
+        return value
+
+    @property
+    def host_names(self) -> frozenset[str]:
+        """The names that are answered, in small letters; none where nothing is said of them."""
+        own = urlsplit(self.public_url).hostname
+        return frozenset(name.lower() for name in [*_listed(self.allowed_hosts), *([own] if own else [])])
+
+    @property
+    def proxies(self) -> frozenset[str]:
+        return frozenset(_listed(self.trusted_proxies))
 
     @property
     def database(self) -> str:

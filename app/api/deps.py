@@ -1,6 +1,5 @@
 """What the routes work with, made once by the composition root."""
 
-import re
 from dataclasses import dataclass, field
 from threading import Event
 from typing import Annotated
@@ -8,8 +7,19 @@ from typing import Annotated
 import sqlalchemy as sa
 from fastapi import Depends, Request
 
+from app.api.admission import Admission
+from app.api.network.addresses import client_group
+from app.api.uploads import UploadLimits
 from app.jobs.queue import JobQueue
+from app.jobs.quotas import Quotas
 from app.storage import Blobs
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who asks: one address, or one network."""
+
+    client: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,10 +29,12 @@ class Service:
     engine: sa.Engine
     queue: JobQueue
     blobs: Blobs
-    max_upload_bytes: int
-    min_free_bytes: int
+    uploads: UploadLimits
+    quotas: Quotas
+    admission: Admission
     max_wait_seconds: float
     dead_after_seconds: float
+    public_url: str  # empty: links are made from the Host header, which the caller sent
     stopping: Event = field(default_factory=Event)  # set: answer those who wait, the process ends
 
 
@@ -32,14 +44,18 @@ def _service(request: Request) -> Service:
     return service
 
 
-def _base_url(request: Request) -> str:
-    """Scheme and host by which the caller reached us. Anything but a plain host name and port is not repeated."""
-    host = request.headers.get("host", "")
-    if not re.fullmatch(r"(?:[A-Za-z0-9._-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\])(?::\d{1,5})?", host):
-        address, port = request.scope.get("server") or ("localhost", 80)
-        host = f"{address}:{port}"
-    return f"{request.url.scheme}://{host}"
+def _base_url(request: Request, service: Annotated[Service, Depends(_service)]) -> str:
+    """Where callers find us: as the operator says, else as this caller reached us. The guard has checked the Host."""
+    if service.public_url:
+        return service.public_url.rstrip("/")
+    address, port = request.scope.get("server") or ("localhost", 80)
+    return f"{request.url.scheme}://{request.headers.get('host') or f'{address}:{port}'}"
+
+
+def _caller(request: Request) -> Caller:
+    return Caller(client_group(request.client.host if request.client else None))
 
 
 ServiceDep = Annotated[Service, Depends(_service)]
 BaseUrl = Annotated[str, Depends(_base_url)]
+CallerDep = Annotated[Caller, Depends(_caller)]

@@ -8,16 +8,17 @@ from fastapi import APIRouter, Request
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 
-from app.api.deps import BaseUrl, Service, ServiceDep
+from app.api.admission import Incoming
+from app.api.deps import BaseUrl, Caller, CallerDep, Service, ServiceDep
 from app.api.jobs import answer_job, answer_model
-from app.api.lingering import Body, linger
 from app.api.multipart import read_boundary
-from app.api.problems import answer_error, documented
+from app.api.problems import documented
 from app.api.schemas import JobView, job_path
-from app.api.uploads import Limits, Receiver
+from app.api.uploads import Receiver
 from app.api.waiting import WaitDep, job_or_404, wait_for
-from app.errors import AppError, InvalidOption
+from app.errors import InvalidOption
 from app.jobs.job import Input
+from app.jobs.quotas import lock_admission, read_usage
 from app.jobs.table import insert_job
 from app.options import FuseOptions
 from app.storage import input_key
@@ -52,14 +53,10 @@ def _field(schema: dict[str, Any]) -> dict[str, Any]:
     openapi_extra=_form(),
     responses=_WAITED | documented(410, 413, 415, 422, 500, 503, 507),
 )
-async def fuse(request: Request, service: ServiceDep, base_url: BaseUrl, wait: WaitDep) -> Response:
+async def fuse(request: Request, service: ServiceDep, caller: CallerDep, base_url: BaseUrl, wait: WaitDep) -> Response:
     """Fuse a checkpoint. After a 202 the job is not lost, whatever crashes."""
-    body = Body(request)
     try:
-        job_id = await _accept(service, request, body)
-    except AppError as error:
-        problem = answer_error(error, request, close=not body.ended)
-        return problem if body.ended or body.awaits_permission else linger(problem)
+        job_id = await _accept(service, caller, request)
     except ClientDisconnect:
         return Response(status_code=400)  # Nobody hears it, and it is no bug that belongs into the log.
     job = await wait_for(service, job_id, wait, request) if wait.seconds else await job_or_404(service, job_id)
@@ -69,7 +66,7 @@ async def fuse(request: Request, service: ServiceDep, base_url: BaseUrl, wait: W
     return answer_job(job, base_url, 202, wait.headers | location)
 
 
-async def _accept(service: Service, request: Request, body: Body) -> str:
+async def _accept(service: Service, caller: Caller, request: Request) -> str:
     """Store the upload and queue the job. Raises AppError; a caller who leaves halfway leaves nothing behind."""
     unknown = [name for name in request.query_params if name != "wait"]
     if unknown:
@@ -78,21 +75,35 @@ async def _accept(service: Service, request: Request, body: Body) -> str:
             remedy="Only wait goes into the query; options are form fields: -F max_error=1e-3",
         )
     boundary = read_boundary(request.headers.get("content-type", ""))
-    limits = Limits(service.max_upload_bytes, service.min_free_bytes)
-    limits.check_declared(_content_length(request), await anyio.to_thread.run_sync(service.blobs.free_bytes))
+    declared = _content_length(request)
+    service.uploads.check_declared(declared)
     job_id = secrets.token_hex(16)
-    async with Receiver(service.blobs, input_key(job_id), limits) as receiver:
-        source, options = await receiver.receive(body, boundary)
-        # Shielded: a caller who leaves now must not separate the row from its blob.
-        with anyio.CancelScope(shield=True):
-            await anyio.to_thread.run_sync(_enqueue, service, job_id, source, options)
-            receiver.keep()
+    with service.admission.upload(caller.client, declared) as room:
+        await anyio.to_thread.run_sync(_check_room, service, room)
+        async with Receiver(service.blobs, input_key(job_id), service.uploads, room) as receiver:
+            source, options = await receiver.receive(request.stream(), boundary)
+            # Shielded: a caller who leaves now must not separate the row from its blob.
+            with anyio.CancelScope(shield=True):
+                await anyio.to_thread.run_sync(_enqueue, service, job_id, source, options)
+                receiver.keep()
     return job_id
+
+
+def _check_room(service: Service, room: Incoming) -> None:
+    """Refuse what could not be stored, or be worked on, before a byte is read."""
+    with service.engine.connect() as connection:
+        everything = read_usage(connection)
+    service.quotas.check(everything, None, room.declared)
+    # Every result is about as large as its file.
+    needed = service.admission.to_come + room.declared + everything.expected_bytes
+    room.check_disk(service.blobs.free_bytes(), needed)
 
 
 def _enqueue(service: Service, job_id: str, source: Input, options: FuseOptions) -> None:
     """Job row and queue entry, both or neither."""
     with service.engine.begin() as connection:
+        lock_admission(connection)
+        service.quotas.check(read_usage(connection), None, source.bytes)
         sequence = insert_job(connection, job_id, options, source)
         service.queue.enqueue(connection, job_id, sequence)
 

@@ -5,11 +5,18 @@ from importlib.metadata import PackageNotFoundError, version
 from fastapi import FastAPI
 
 from app.api import fuse, health, jobs
+from app.api.admission import Admission
 from app.api.deps import Service
+from app.api.network.addresses import is_loopback
+from app.api.network.connection import ConnectionLimits
+from app.api.network.guard import Guard
+from app.api.network.hosts import HostRules
 from app.api.problems import install_problems
 from app.api.schemas import ProblemDocument
+from app.api.uploads import UploadLimits
 from app.jobs.database import open_database
 from app.jobs.queue import JobQueue, prepare_queue
+from app.jobs.quotas import Quotas
 from app.jobs.table import create_tables
 from app.settings import Settings
 from app.storage import open_blobs
@@ -33,6 +40,23 @@ def build_api(service: Service) -> FastAPI:
     return api
 
 
+def guarded(api: FastAPI, settings: Settings) -> Guard:
+    """The API as it faces the network."""
+    local = is_loopback(settings.host)
+    named = settings.host_names if settings.allowed_hosts or local else frozenset()
+    return Guard(api, HostRules(named, local))
+
+
+def connection_limits(settings: Settings) -> ConnectionLimits:
+    return ConnectionLimits(
+        max_connections=settings.max_connections,
+        max_connections_per_client=settings.max_connections_per_client,
+        head_seconds=settings.header_seconds,
+        stall_seconds=settings.stall_seconds,
+        trusted_proxies=settings.proxies,
+    )
+
+
 def open_service(settings: Settings) -> Service:
     """Connect to database, queue and blobs, creating what is missing."""
     engine = open_database(settings.database)
@@ -42,10 +66,19 @@ def open_service(settings: Settings) -> Service:
         engine=engine,
         queue=JobQueue(engine),
         blobs=open_blobs(settings.blobs),
-        max_upload_bytes=settings.max_upload_bytes,
-        min_free_bytes=settings.min_free_bytes,
+        uploads=UploadLimits(
+            settings.max_upload_bytes, settings.upload_idle_seconds, settings.min_upload_bytes_per_second
+        ),
+        quotas=Quotas(
+            max_active_jobs=settings.max_active_jobs,
+            max_active_jobs_per_key=settings.max_active_jobs_per_key,
+            max_stored_bytes=settings.max_stored_bytes,
+            max_stored_bytes_per_key=settings.max_stored_bytes_per_key,
+        ),
+        admission=Admission(settings.max_uploads, settings.max_uploads_per_client, settings.min_free_bytes),
         max_wait_seconds=settings.max_wait_seconds,
         dead_after_seconds=settings.dead_after_seconds,
+        public_url=settings.public_url,
     )
 
 

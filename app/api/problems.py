@@ -22,7 +22,7 @@ from app.errors import (
 )
 
 MEDIA_TYPE = "application/problem+json"
-_OUTAGE_SECONDS = "5"
+_TRY_AGAIN_SECONDS = {409: "1", 429: "5", 503: "5"}
 
 log = logging.getLogger("fusebox.api")
 
@@ -37,10 +37,7 @@ _TITLES = {
 }
 
 
-def answer_problem(
-    problem: Problem, instance: str, headers: dict[str, str] | None = None, *, close: bool = False
-) -> Response:
-    """`close` ends the connection: what is left of a refused upload is not read."""
+def answer_problem(problem: Problem, instance: str, headers: dict[str, str] | None = None) -> Response:
     document = problem_document(
         code=problem.code,
         status=problem.status,
@@ -50,20 +47,18 @@ def answer_problem(
         instance=instance,
         facts=problem.facts,
     )
-    more = {"Connection": "close"} if close else {}
     return Response(
         document.model_dump_json(),
         status_code=problem.status,
         media_type=MEDIA_TYPE,
-        headers={"Cache-Control": "no-store", **more, **(headers or {})},
+        headers={"Cache-Control": "no-store", **(headers or {})},
     )
 
 
-def answer_error(error: AppError, request: Request, *, close: bool = False) -> Response:
+def answer_error(error: AppError, instance: str) -> Response:
     """An error of the tree as its problem, with the time after which to try again where that helps."""
-    seconds = {409: "1", 503: _OUTAGE_SECONDS}.get(error.status)
-    headers = {} if seconds is None else {"Retry-After": seconds}
-    return answer_problem(Problem.of(error), request.url.path, headers, close=close)
+    seconds = _TRY_AGAIN_SECONDS.get(error.status)
+    return answer_problem(Problem.of(error), instance, {} if seconds is None else {"Retry-After": seconds})
 
 
 def install_problems(api: FastAPI) -> None:
@@ -81,7 +76,7 @@ async def _app_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, AppError)
     if isinstance(error, StorageUnavailable):
         log.warning("api.storage_unavailable cause=%r", error.__cause__)
-    return answer_error(error, request)
+    return answer_error(error, request.url.path)
 
 
 async def _database_outage(request: Request, error: Exception) -> Response:
@@ -89,11 +84,11 @@ async def _database_outage(request: Request, error: Exception) -> Response:
     log.warning("api.database_unavailable cause=%s", str(getattr(error, "orig", error)).strip())
     if "disk is full" in str(error):  # SQLite's own words
         full = DiskFull("The database has no room.", remedy="Ask the operator of this service for more room.")
-        return answer_error(full, request)
+        return answer_error(full, request.url.path)
     gone = DatabaseUnavailable(
         "The database does not answer.", remedy="Try again in a minute; accepted jobs are not lost."
     )
-    return answer_error(gone, request)
+    return answer_error(gone, request.url.path)
 
 
 async def _http_error(request: Request, error: Exception) -> Response:
@@ -126,7 +121,7 @@ async def _validation_error(request: Request, error: Exception) -> Response:
 async def _bug(request: Request, error: Exception) -> Response:
     # The server logs the exception with its traceback; the caller gets neither.
     unknown = InternalError("The request could not be served.", remedy="Try again; the operator finds it in the log.")
-    return answer_problem(Problem.of(unknown), request.url.path, close=True)
+    return answer_problem(Problem.of(unknown), request.url.path)
 
 
 def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:

@@ -1,7 +1,7 @@
 """An upload on its way from the socket to its blob: written once, hashed and counted, in constant memory."""
 
 import hashlib
-from collections.abc import AsyncIterable
+from collections.abc import AsyncIterable, AsyncIterator
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Self
@@ -9,8 +9,10 @@ from typing import Self
 import anyio
 from pydantic import ValidationError
 
+from app.api.admission import Incoming
 from app.api.multipart import MultipartReader, PartBegins, PartBytes, PartEnds
-from app.errors import DiskFull, InvalidOption, MalformedUpload, TooLarge
+from app.api.refusals import TooSlow
+from app.errors import InvalidOption, MalformedUpload, TooLarge
 from app.jobs.job import Input
 from app.options import MAX_PLAN, FuseOptions
 from app.storage import Blobs, Upload
@@ -24,21 +26,17 @@ _ENVELOPE = (64 << 10) + MAX_PLAN
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
-    """What an upload may take."""
+class UploadLimits:
+    """What an upload may take, and how long it may take."""
 
     max_bytes: int
-    min_free_bytes: int
+    idle_seconds: float
+    min_bytes_per_second: int
 
-    def check_declared(self, content_length: int | None, free_bytes: int | None) -> None:
-        """Refuse by the declared length alone, before a byte is read. Raises TooLarge, DiskFull."""
+    def check_declared(self, content_length: int | None) -> None:
+        """Refuse by the declared length alone, before a byte is read. Raises TooLarge."""
         if content_length is not None and content_length > self.max_bytes + _ENVELOPE:
             raise self.too_large(f"The upload of {content_length:,} bytes")
-        if free_bytes is not None and free_bytes - (content_length or 0) < self.min_free_bytes:
-            raise DiskFull(
-                f"The upload would leave less than {self.min_free_bytes:,} bytes free.",
-                remedy="Try again later, or ask the operator of this service for more room.",
-            )
 
     def too_large(self, what: str) -> TooLarge:
         return TooLarge(
@@ -48,13 +46,35 @@ class Limits:
         )
 
 
+async def paced(pieces: AsyncIterable[bytes], limits: UploadLimits) -> AsyncIterator[bytes]:
+    """The body as it comes, if it comes fast enough; our own work does not count. Raises TooSlow."""
+    waited, received, came = 0.0, 0, aiter(pieces)
+    while True:
+        began = anyio.current_time()
+        piece = None
+        with anyio.move_on_after(limits.idle_seconds):
+            piece = await anext(came, b"")
+        waited += anyio.current_time() - began
+        if piece is None or (waited > limits.idle_seconds and received < waited * limits.min_bytes_per_second):
+            raise TooSlow(
+                f"{received:,} bytes of the upload came in {waited:.0f} seconds; "
+                f"at least {limits.min_bytes_per_second:,} a second are expected.",
+                remedy="Upload over a faster connection.",
+            )
+        if not piece:
+            return
+        received += len(piece)
+        yield piece
+
+
 @dataclass(slots=True)
 class Receiver:
     """Takes the form apart; as a context it leaves no blob behind unless `keep` was called."""
 
     blobs: Blobs
     key: str
-    limits: Limits
+    limits: UploadLimits
+    room: Incoming
     _upload: Upload | None = None
     _kept: bool = False
     _filename: str = ""
@@ -83,10 +103,9 @@ class Receiver:
     async def receive(self, body: AsyncIterable[bytes], boundary: bytes) -> tuple[Input, FuseOptions]:
         """Read the whole form and make the blob durable. Raises AppError; the client's leaving passes through."""
         reader = MultipartReader(boundary)
-        received = 0
-        async for piece in body:
-            received += len(piece)
-            if received > self.limits.max_bytes + _ENVELOPE:
+        async for piece in paced(body, self.limits):
+            self.room.received += len(piece)
+            if self.room.received > self.limits.max_bytes + _ENVELOPE:
                 raise self.limits.too_large("The upload")  # Also what comes around the file and is not stored.
             for event in reader.feed(piece):
                 match event:
@@ -157,9 +176,7 @@ class Receiver:
 
     def _hash_and_write(self, data: bytes) -> None:
         assert self._upload is not None
-        free = self.blobs.free_bytes()
-        if free is not None and free - len(data) < self.limits.min_free_bytes:
-            self.limits.check_declared(len(data), free)
+        self.room.check_disk(self.blobs.free_bytes(), len(data))
         self._sha256.update(data)
         self._upload.write(data)
 

@@ -1,18 +1,22 @@
 """`fusebox api`: the API under uvicorn."""
 
 import asyncio
+import logging
+import resource
 import socket
 from types import FrameType
 
 import uvicorn
 
 from app.api.deps import Service
-from app.api.main import build_api, open_service
+from app.api.main import build_api, connection_limits, guarded, open_service
+from app.api.network.connection import bounded
 from app.settings import Settings, make_data_dir
 
 # A transfer that is still going on when the service stops is cut off after this time.
 _GRACE_SECONDS = 5
 _CLEAN_UP_SECONDS = 2
+_OPEN_FILES = 8192
 
 
 class _Server(uvicorn.Server):
@@ -33,16 +37,40 @@ class _Server(uvicorn.Server):
             await asyncio.wait(self.server_state.tasks, timeout=_CLEAN_UP_SECONDS)
 
 
+def _without_query(record: logging.LogRecord) -> bool:
+    """Keep the query out of the access log: somebody may put a secret there by mistake."""
+    if isinstance(record.args, tuple) and len(record.args) == 5:
+        client, method, path, *rest = record.args
+        record.args = (client, method, str(path).partition("?")[0], *rest)
+    return True
+
+
+def _raise_file_limit() -> None:
+    """Each connection and each upload is an open file; the usual soft limit is for programs that use select."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _OPEN_FILES if hard == resource.RLIM_INFINITY else min(_OPEN_FILES, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
 def run_api(settings: Settings) -> None:
     """Serve until SIGTERM or SIGINT. Raises InvalidSettings."""
     make_data_dir(settings)
     service = open_service(settings)
+    _raise_file_limit()
+    logging.getLogger("uvicorn.access").addFilter(_without_query)
     config = uvicorn.Config(
-        build_api(service),
+        guarded(build_api(service), settings),
         host=settings.host,
         port=settings.port,
+        # The class, not a name: uvicorn else takes whichever parser happens to be installed.
+        http=bounded(connection_limits(settings)),
+        ws="none",
         log_config=None,
         server_header=False,
+        # Who says "I speak for somebody else" is believed only if the operator names him.
+        proxy_headers=bool(settings.proxies),
+        forwarded_allow_ips=sorted(settings.proxies),
         timeout_graceful_shutdown=_GRACE_SECONDS,
     )
     _Server(config, service).run()

@@ -29,6 +29,9 @@ jobs = sa.Table(
     sa.Column("output", sa.JSON(none_as_null=True)),
     sa.Column("problem", sa.JSON(none_as_null=True)),
     sa.Column("recognised", sa.JSON(none_as_null=True)),  # tables of older versions get it when they are opened
+    # Tables of older versions get these, too: sizes as in input and output, where the database can add them up.
+    sa.Column("input_bytes", sa.BigInteger),
+    sa.Column("output_bytes", sa.BigInteger),
     sa.Column("attempt", sa.Integer, nullable=False, server_default="0"),  # the fence: grows with every claim
     sa.Column("deaths", sa.Integer, nullable=False, server_default="0"),  # attempts whose process died
     sa.Column("worker", sa.Text),
@@ -57,6 +60,7 @@ def create_tables(engine: sa.Engine) -> None:
             connection.exec_driver_sql("BEGIN IMMEDIATE")
         metadata.create_all(connection)
         _add_columns(connection)
+        _fill_in_sizes(connection)
 
 
 def _add_columns(connection: sa.Connection) -> None:
@@ -69,10 +73,23 @@ def _add_columns(connection: sa.Connection) -> None:
                 connection.execute(sa.text(f"ALTER TABLE {table.name} ADD COLUMN {column.name} {kind}"))
 
 
+def _fill_in_sizes(connection: sa.Connection) -> None:
+    """Rows that an older version wrote say their sizes in JSON only."""
+    unknown = sa.select(jobs.c.sequence, jobs.c.input, jobs.c.output).where(jobs.c.input_bytes.is_(None))
+    for row in connection.execute(unknown).all():
+        sizes = {"input_bytes": row.input["bytes"], "output_bytes": row.output and row.output["bytes"]}
+        connection.execute(jobs.update().where(jobs.c.sequence == row.sequence).values(**sizes))
+
+
 def insert_job(connection: sa.Connection, job_id: str, options: FuseOptions, source: Input) -> int:
     """Add a queued job and return its place in the order of acceptance."""
     row = jobs.insert().values(
-        id=job_id, state="queued", options=options.model_dump(mode="json"), input=asdict(source), created_at=now()
+        id=job_id,
+        state="queued",
+        options=options.model_dump(mode="json"),
+        input=asdict(source),
+        input_bytes=source.bytes,
+        created_at=now(),
     )
     sequence = connection.execute(row.returning(jobs.c.sequence)).scalar_one()
     return int(sequence)
@@ -121,9 +138,8 @@ def set_recognised(engine: sa.Engine, job: Job, recognised: Recognised) -> bool:
 
 def publish(engine: sa.Engine, job: Job, output: Output) -> bool:
     """The job succeeded; False if this attempt is no longer the job's, and its files are to be removed."""
-    return _change(
-        engine, _fence(job), state="succeeded", phase=None, output=asdict(output), problem=None, finished_at=now()
-    )
+    result = {"output": asdict(output), "output_bytes": output.bytes, "problem": None}
+    return _change(engine, _fence(job), state="succeeded", phase=None, finished_at=now(), **result)
 
 
 def fail(engine: sa.Engine, job: Job, problem: Problem) -> bool:

@@ -92,6 +92,20 @@ class Server:
         assert answer.status_code == 200, answer.text
         return dict(answer.json())
 
+    def say(self, *pieces: bytes, pause: float = 0, source: str = "127.0.0.1") -> bytes:
+        """Send these bytes over a connection of their own; all that is answered until the service closes it."""
+        with socket.create_connection(("127.0.0.1", self.port), timeout=20, source_address=(source, 0)) as connection:
+            answer = b""
+            try:
+                for piece in pieces:
+                    connection.sendall(piece)
+                    time.sleep(pause)
+                while more := connection.recv(65536):
+                    answer += more
+            except ConnectionError:
+                pass
+            return answer
+
     def blobs(self) -> set[str]:
         root = self.data_dir / "blobs"
         return {str(path.relative_to(root)) for path in root.rglob("*") if path.is_file()}
@@ -143,6 +157,23 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     running.start()
     yield running
     running.close()
+
+
+@pytest.fixture(scope="module")
+def api_with(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Server]]:
+    """Start an API without a worker, with these settings, for the tests of one file."""
+    started: list[Server] = []
+
+    def start(**settings: object) -> Server:
+        given = {f"FUSEBOX_{name.upper()}": str(value) for name, value in settings.items()}
+        one = Server(tmp_path_factory.mktemp("alone") / "data", "api", given)
+        started.append(one)
+        one.start()
+        return one
+
+    yield start
+    for one in started:
+        one.close()
 
 
 @pytest.fixture

@@ -147,7 +147,7 @@ def test_a_wrong_method_is_answered_with_all_that_the_path_knows(api: Any, path:
 def test_a_declared_length_above_the_limit_is_refused_before_the_body(api: Any) -> None:
     with socket.create_connection(("127.0.0.1", api.port)) as connection:
         connection.sendall(
-            b"POST /fuse HTTP/1.1\r\nHost: h\r\nContent-Type: multipart/form-data; boundary=b\r\n"
+            b"POST /fuse HTTP/1.1\r\nHost: localhost\r\nContent-Type: multipart/form-data; boundary=b\r\n"
             b"Content-Length: 9000000000\r\n\r\n"
         )
         connection.settimeout(5)
@@ -187,7 +187,8 @@ def test_a_stream_without_a_length_is_stopped_at_the_limit(api: Any) -> None:
 def test_an_uploader_who_leaves_halfway_leaves_nothing_behind(api: Any) -> None:
     connection = socket.create_connection(("127.0.0.1", api.port))
     connection.sendall(
-        b"POST /fuse HTTP/1.1\r\nHost: h\r\nContent-Type: multipart/form-data; boundary=b\r\nContent-Length: 900000\r\n"
+        b"POST /fuse HTTP/1.1\r\nHost: localhost\r\nContent-Type: multipart/form-data; boundary=b\r\n"
+        b"Content-Length: 900000\r\n"
         b'\r\n--b\r\nContent-Disposition: form-data; name="model"; filename="a.pt"\r\n\r\n' + bytes(300_000)
     )
     api.until(lambda: len(api.blobs()) == 1)
@@ -238,12 +239,11 @@ def test_a_service_without_a_worker_is_alive_but_not_ready(api: Any) -> None:
     assert health.json()["checks"] == {"database": "ok", "blobs": "ok", "worker": "failed: NoLiveWorker"}
 
 
-def test_a_hostile_host_header_is_not_repeated_into_the_command(api: Any) -> None:
+def test_a_hostile_host_header_is_refused_and_not_repeated(api: Any) -> None:
     answer = api.http.post("/fuse", files=[_FILE], headers={"Host": "x'; rm -rf ~; '"})
 
+    _problem(answer, 400, "bad-request")
     assert "rm -rf" not in answer.text
-    for path in [answer.json()["links"]["self"]]:
-        api.http.delete(path)
 
 
 def test_a_hostile_file_name_stays_one_plain_name(api: Any) -> None:
@@ -326,7 +326,7 @@ def test_those_who_wait_are_answered_when_the_service_stops(serve: Callable[...,
     job = api.http.post("/fuse", files=[_FILE]).json()
     path = job["links"]["self"]
     with socket.create_connection(("127.0.0.1", api.port)) as connection:
-        connection.sendall(f"GET {path}?wait=60 HTTP/1.1\r\nHost: h\r\n\r\n".encode())
+        connection.sendall(f"GET {path}?wait=60 HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
         time.sleep(0.5)
         assert api.stop() in (0, -signal.SIGTERM)  # uvicorn ends by the signal that it was sent
         connection.settimeout(5)
@@ -337,7 +337,7 @@ def test_an_upload_that_the_stopping_service_cuts_off_leaves_nothing_behind(serv
     api = serve("api")
     with socket.create_connection(("127.0.0.1", api.port)) as connection:
         connection.sendall(
-            b"POST /fuse HTTP/1.1\r\nHost: h\r\nContent-Type: multipart/form-data; boundary=b\r\n"
+            b"POST /fuse HTTP/1.1\r\nHost: localhost\r\nContent-Type: multipart/form-data; boundary=b\r\n"
             b"Content-Length: 900000\r\n\r\n--b\r\nContent-Disposition: form-data; name=model; filename=a\r\n\r\nx"
         )
         api.until(lambda: api.blobs())

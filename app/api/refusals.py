@@ -1,0 +1,83 @@
+"""What the API refuses before there is a job: rules of HTTP, limits of the service, callers without a key."""
+
+from app.errors import AppError
+
+
+class BadRequest(AppError):
+    """The request breaks the rules of HTTP/1.1."""
+
+    code = "bad-request"
+    status = 400
+    title = "This is not a valid HTTP request"
+
+
+class TooSlow(AppError):
+    """The request arrives more slowly than the service waits."""
+
+    code = "too-slow"
+    status = 408
+    title = "The request took too long to arrive"
+
+
+class UriTooLong(AppError):
+    """Path and query are longer than any that exist here."""
+
+    code = "uri-too-long"
+    status = 414
+    title = "Path and query are too long"
+
+
+class UnknownHost(AppError):
+    """The Host header names another host than this service answers for."""
+
+    code = "unknown-host"
+    status = 421
+    title = "The service is not known by this name"
+
+
+class CrossSite(AppError):
+    """A browser sends this from a page of another site."""
+
+    code = "cross-site"
+    status = 403
+    title = "Pages of other sites can't use this service"
+
+
+class HeadersTooLarge(AppError):
+    """There are too many headers, or they are too long."""
+
+    code = "headers-too-large"
+    status = 431
+    title = "The headers are too large"
+
+
+class VersionNotSupported(AppError):
+    """The request is of another version of HTTP than 1.0 and 1.1."""
+
+    code = "http-version-not-supported"
+    status = 505
+    title = "This version of HTTP is not spoken here"
+
+
+class TooManyConnections(AppError):
+    """The service, or this client, has as many connections open as it may."""
+
+    code = "too-many-connections"
+    status = 503
+    title = "Too many connections are open"
+
+
+class TooManyUploads(AppError):
+    """This client has as many uploads in progress as it may."""
+
+    code = "too-many-uploads"
+    status = 429
+    title = "Too many uploads at the same time"
+
+
+class ServiceBusy(AppError):
+    """The service takes no more uploads at the same time."""
+
+    code = "service-busy"
+    status = 503
+    title = "The service has its hands full"
