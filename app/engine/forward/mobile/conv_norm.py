@@ -7,8 +7,9 @@ the block's place, and so do we: what is written has no `fuse` any more.
 from typing import Any
 
 from app.engine.forward.family import Family, Members, Shapes
+from app.engine.forward.norms_of_tokens import normed_tokens
 from app.engine.forward.structure import below, has_children, input_channels, maps
-from app.engine.forward.timm.blocks.conv_norm import in_its_place, in_order, normed_tokens
+from app.engine.forward.timm.blocks.conv_norm import in_its_place, in_order
 from app.engine.forward.trace import Block, Ops
 from app.engine.ir.graph import Value
 from app.engine.ir.module import Module

@@ -5,8 +5,9 @@ from typing import Any
 
 import torch
 
+from app.engine.forward.averaged import commutes
 from app.engine.forward.family import DeployForm, Slot
-from app.engine.forward.structure import has_children, is_batch_norm, silence
+from app.engine.forward.structure import has_children, silence
 from app.engine.forward.trace import Block, Ops
 from app.engine.forward.vocabulary import literal
 from app.engine.ir.graph import Value
@@ -45,7 +46,7 @@ def joined_heads_form(*before: str) -> DeployForm:
 
     def parts(module: Module) -> tuple[str, ...]:
         """What goes; none of it where there is no Linear, as in a model without classes."""
-        norms = [name for name in before if (norm := module.child(name)) is not None and is_batch_norm(norm)]
+        norms = [name for name in before if commutes(module.child(name))]
         head = module.child("head")
         linear = head is not None and head.class_path == _LINEAR
         return (*norms, *["dist_head"] * bool(module.attribute("dist", False))) if linear else ()

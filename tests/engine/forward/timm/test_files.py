@@ -12,11 +12,8 @@ from tests.engine.forward.package_files import ROUNDED, distance, facts, file, f
 FACTS = facts("timm")
 FILES = files("timm")
 REPARAMETERISED = [file("timm", name) for name, fact in FACTS.items() if fact["tensors"] is not None]
-# Behind a concatenation: it would have to go into each of several convolutions. Between a sum and a pool: into none.
-LEFT = {
-    "efficientnet_mixed": ["blocks.1.0.bn2"],
-    **{name: ["norm"] for name in ("efficientformer_v2", "starnet", "swiftformer")},
-}
+# Behind a concatenation: it would have to go into each of several convolutions.
+LEFT = {"efficientnet_mixed": ["blocks.1.0.bn2"]}
 # Factors behind a pool, and affine layers behind an activation: often no convolution stands beside them.
 AFFINE = ("LayerScale2d", "LearnableAffineBlock")
 

@@ -5,15 +5,16 @@ from typing import Any
 
 import torch
 
+from app.engine.forward.averaged import commutes
 from app.engine.forward.family import DeployForm, Family, Members, Shapes
 from app.engine.forward.images import images
 from app.engine.forward.mobile.heads import joined_heads, joined_heads_form
 from app.engine.forward.mobile.hybrids.efficientformer import NET_MEMBERS, is_embedding, net_fits, stages
 from app.engine.forward.mobile.hybrids.scaled import beside, scaled_form, scales_fit
 from app.engine.forward.mobile.levit import BIASES
+from app.engine.forward.norms_of_tokens import normed_tokens
 from app.engine.forward.steps import steps_fit, through
-from app.engine.forward.structure import has_children, is_batch_norm, maps
-from app.engine.forward.timm.blocks.conv_norm import normed_tokens
+from app.engine.forward.structure import has_children, maps
 from app.engine.forward.timm.hybrids.attention import biased_fits, scores
 from app.engine.forward.timm.hybrids.efficientformer_v2 import attend_from, biased_scores, mix
 from app.engine.forward.trace import Block, Ops
@@ -81,9 +82,10 @@ def net(block: Block, image: Value, ops: Ops) -> Any:
     for part in block.network:
         x = part(x)
     norm = block.norm
-    x = x if is_batch_norm(norm.module) else norm(x)
+    moved = commutes(norm.module)
+    x = x if moved else norm(x)
     mean = ops.apply("mean", torch.mean, ops.apply("flatten", torch.flatten, x, 2), -1)
-    return joined_heads(block, normed_tokens(norm, mean, ops) if is_batch_norm(norm.module) else mean, ops)
+    return joined_heads(block, normed_tokens(norm, mean, ops) if moved else mean, ops)
 
 
 def _image(module: Module) -> Shapes | None:

@@ -9,13 +9,14 @@ from typing import Any
 
 import torch
 
+from app.engine.forward.averaged import averages, normed_average
 from app.engine.forward.family import DeployForm, Family, Members, Slot
 from app.engine.forward.images import images
-from app.engine.forward.mobile.hybrids.averaged import averages, normed_average
+from app.engine.forward.norms_of_tokens import projected
 from app.engine.forward.steps import in_steps, steps_fit, through
 from app.engine.forward.structure import has_children, maps, put, silence
 from app.engine.forward.timm.nets.fastvit import map_of, tokens_of
-from app.engine.forward.timm.nets.nextvit import attend, projected
+from app.engine.forward.timm.nets.nextvit import attend
 from app.engine.forward.trace import Block, Ops
 from app.engine.ir.graph import Value
 from app.engine.ir.module import Module

@@ -4,16 +4,13 @@ Their `fuse()` leaves one torch.nn layer in the block's place, and so do we: wha
 """
 
 from collections.abc import Mapping
-from functools import partial
 from typing import Any
 
-from torch import Tensor
-
 from app.engine.forward.family import DeployForm, Family, Shapes, Slot
-from app.engine.forward.structure import become, has_children, input_channels, is_batch_norm, maps, only_children
+from app.engine.forward.norms_of_tokens import normed_tokens
+from app.engine.forward.structure import become, has_children, input_channels, maps, only_children
 from app.engine.forward.trace import Block, Ops
-from app.engine.forward.vocabulary import UnknownFlow, expression
-from app.engine.ir.graph import Const, Value
+from app.engine.ir.graph import Value
 from app.engine.ir.module import Module
 
 _HELD = "held"  # the one slot: the layer that takes the block's place
@@ -41,56 +38,6 @@ def in_order(block: Block, x: Any, ops: Ops) -> Any:
 def linear_norm(block: Block, x: Value, ops: Ops) -> Any:
     """bn(linear(x)) over tokens (batch, length, channels): the norm sees the tokens of all images as one batch."""
     return normed_tokens(block.bn, block.linear(x), ops)
-
-
-def normed_tokens(norm: Block, x: Value, ops: Ops) -> Any:
-    """The norm of a map, or the identity that is left of it, after the map was made into tokens: channels come last."""
-    if is_batch_norm(norm.module):
-        return ops.call_as(norm, _norm_of_tokens, x)
-    if norm.module.class_path != "torch.nn.modules.linear.Identity":
-        raise UnknownFlow(norm.module.path, "structure-differs", "only a batch norm is known in this place")
-    return norm(x)
-
-
-def _norm_of_tokens(norm: Block, x: Value, ops: Ops) -> Value:
-    """A batch norm with stored statistics along the last dimension, as factor and offset per channel."""
-    return ops.shift(ops.scale(x, norm_factor(norm), axis=len(x.shape) - 1), norm_offset(norm), axis=len(x.shape) - 1)
-
-
-def norm_factor(norm: Block) -> Const:
-    """gamma / sqrt(var + eps)"""
-    _check_statistics(norm)
-    if norm.find("weight") is None:
-        return expression(partial(_factor, eps=norm.eps), norm.running_var)
-    return expression(partial(_factor, eps=norm.eps), norm.running_var, norm.weight)
-
-
-def norm_offset(norm: Block) -> Const:
-    """beta - mean * gamma / sqrt(var + eps)"""
-    _check_statistics(norm)
-    if norm.find("weight") is None or norm.find("bias") is None:
-        return expression(partial(_centre, eps=norm.eps), norm.running_mean, norm.running_var)
-    parts = norm.running_mean, norm.running_var, norm.weight, norm.bias
-    return expression(partial(_offset, eps=norm.eps), *parts)
-
-
-def _check_statistics(norm: Block) -> None:
-    if norm.running_mean is None or norm.running_var is None:
-        raise UnknownFlow(norm.module.path, "structure-differs", "it keeps no statistics")
-    if (norm.find("weight") is None) != (norm.find("bias") is None):
-        raise UnknownFlow(norm.module.path, "structure-differs", "it has one of weight and bias")
-
-
-def _factor(var: Tensor, gamma: Tensor | float = 1.0, *, eps: float) -> Tensor:
-    return gamma / (var + eps).sqrt()
-
-
-def _centre(mean: Tensor, var: Tensor, *, eps: float) -> Tensor:
-    return -mean * _factor(var, eps=eps)
-
-
-def _offset(mean: Tensor, var: Tensor, gamma: Tensor, beta: Tensor, *, eps: float) -> Tensor:
-    return beta - mean * _factor(var, gamma, eps=eps)
 
 
 def conv_norm_families(read_as: str, *paths: str, conv: str = "c") -> tuple[Family, ...]:

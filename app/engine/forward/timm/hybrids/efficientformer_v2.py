@@ -10,7 +10,7 @@ from app.engine.forward.images import images
 from app.engine.forward.steps import sequence, steps_fit, through
 from app.engine.forward.structure import has_children, maps
 from app.engine.forward.timm.hybrids.attention import biased_fits, of_map, scores, to_tokens, weighed
-from app.engine.forward.timm.hybrids.heads import averaged_heads, halves, pooled, pools_or_not
+from app.engine.forward.timm.hybrids.heads import HEADS_BEHIND_NORM, halves, heads_behind_norm, pools_or_not
 from app.engine.forward.timm.nets.fastvit import map_of
 from app.engine.forward.trace import Block, Ops
 from app.engine.ir.graph import Value
@@ -68,9 +68,7 @@ def mixing_block(block: Block, x: Value, ops: Ops) -> Any:
 
 
 def net(block: Block, image: Value, ops: Ops) -> Any:
-    x = pooled(block, block.norm(block.stages(block.stem(image))), (2, 3), ops)
-    x = block.head_drop(x)
-    return block.head(x) if block.find("head_dist") is None else averaged_heads(block, x, ops)
+    return heads_behind_norm(block, block.stages(block.stem(image)), ops)
 
 
 def _net_fits(module: Module) -> bool:
@@ -121,5 +119,12 @@ FAMILIES = (
     ),
     sequence("timm EfficientFormerV2 Stem4", _path("Stem4"), "conv1", "conv2"),
     sequence("timm EfficientFormerV2Stage", _path("EfficientFormerV2Stage"), "downsample", "blocks"),
-    Family("timm EfficientFormerV2", _path("EfficientFormerV2"), net, _net_fits, example_shapes=_image),
+    Family(
+        "timm EfficientFormerV2",
+        _path("EfficientFormerV2"),
+        net,
+        _net_fits,
+        deploy=HEADS_BEHIND_NORM,
+        example_shapes=_image,
+    ),
 )

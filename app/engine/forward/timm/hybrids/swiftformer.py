@@ -11,7 +11,7 @@ from app.engine.forward.family import Family
 from app.engine.forward.images import images
 from app.engine.forward.steps import residual, sequence, steps_fit, through
 from app.engine.forward.structure import has_children, maps
-from app.engine.forward.timm.hybrids.heads import averaged_heads, pooled, pools_or_not
+from app.engine.forward.timm.hybrids.heads import HEADS_BEHIND_NORM, heads_behind_norm, pools_or_not
 from app.engine.forward.timm.layers.scale import scaled_tokens
 from app.engine.forward.timm.nets.fastvit import map_of, tokens_of
 from app.engine.forward.trace import Block, Ops
@@ -50,8 +50,7 @@ def encoder(block: Block, x: Value, ops: Ops) -> Any:
 
 
 def net(block: Block, image: Value, ops: Ops) -> Any:
-    x = pooled(block, block.norm(block.stages(block.stem(image))), (2, 3), ops)
-    return averaged_heads(block, block.head_drop(x), ops)
+    return heads_behind_norm(block, block.stages(block.stem(image)), ops)
 
 
 def _net_fits(module: Module) -> bool:
@@ -80,5 +79,12 @@ FAMILIES = (
         example_shapes=maps(),
     ),
     sequence("timm SwiftFormer Stage", _path("Stage"), "downsample", "blocks"),
-    Family("timm SwiftFormer", _path("SwiftFormer"), net, _net_fits, example_shapes=images()),
+    Family(
+        "timm SwiftFormer",
+        _path("SwiftFormer"),
+        net,
+        _net_fits,
+        deploy=HEADS_BEHIND_NORM,
+        example_shapes=images(),
+    ),
 )

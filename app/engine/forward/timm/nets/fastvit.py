@@ -7,9 +7,9 @@ from torch import Tensor
 
 from app.engine.forward.family import DeployForm, Family
 from app.engine.forward.images import images
+from app.engine.forward.norms_of_tokens import normed_tokens
 from app.engine.forward.structure import has_children, maps
 from app.engine.forward.timm.blocks.branches import deployed, reparam_form
-from app.engine.forward.timm.blocks.conv_norm import normed_tokens
 from app.engine.forward.timm.layers.scale import scaled_tokens
 from app.engine.forward.trace import Block, Ops
 from app.engine.forward.vocabulary import UnknownFlow, literal

@@ -10,11 +10,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from app.engine.forward.averaged import averages, commutes
 from app.engine.forward.family import DeployForm, Family, Slot
 from app.engine.forward.images import images
+from app.engine.forward.norms_of_tokens import normed_tokens, projected
 from app.engine.forward.steps import sequence, steps_fit
-from app.engine.forward.structure import below, has_children, is_batch_norm, maps, put, silence
-from app.engine.forward.timm.blocks.conv_norm import norm_factor, norm_offset, normed_tokens
+from app.engine.forward.structure import below, has_children, maps, put, silence
 from app.engine.forward.timm.nets.fastvit import map_of, tokens_of
 from app.engine.forward.trace import Block, Ops
 from app.engine.forward.vocabulary import UnknownFlow
@@ -22,7 +23,6 @@ from app.engine.ir.graph import Value
 from app.engine.ir.module import Module
 
 _PROJECTIONS = ("q", "k", "v")
-_AVERAGES = ("AdaptiveAvgPool2d", "FastAdaptiveAvgPool")
 _HEAD = ("drop", "fc", "flatten")
 
 
@@ -79,14 +79,13 @@ def net(block: Block, x: Value, ops: Ops) -> Any:
     """
     x = block.stages(block.stem(x))
     norm, head = block.norm, block.head
-    if not (is_batch_norm(norm.module) and _averages(head.module)):
+    if not (commutes(norm.module) and _averages(head.module)):
         return head(norm(x))
     return ops.call_as(head, partial(_classified, norm=norm), x)
 
 
 def _averages(head: Module) -> bool:
-    pool = below(head, "global_pool.pool")
-    return pool is not None and pool.class_path.rpartition(".")[2] in _AVERAGES and has_children(head, *_HEAD)
+    return averages(below(head, "global_pool.pool")) and has_children(head, *_HEAD)
 
 
 def _classified(head: Block, x: Value, ops: Ops, norm: Block) -> Any:
@@ -94,24 +93,6 @@ def _classified(head: Block, x: Value, ops: Ops, norm: Block) -> Any:
     if len(pooled.shape) != 2:
         raise UnknownFlow(head.module.path, "structure-differs", "its pool does not leave one number per channel")
     return head.flatten(head.fc(head.drop(normed_tokens(norm, pooled, ops))))
-
-
-def projected(layer: Block, tokens: Value, norms: list[Block], ops: Ops) -> Any:
-    """The layer behind these norms, whose factors and offsets count as a part of it."""
-    for norm in norms:
-        ops.call_as(norm, _looked_at, tokens)
-        if is_batch_norm(norm.module):
-            last = len(tokens.shape) - 1
-            with ops.as_part_of(layer):
-                tokens = ops.shift(ops.scale(tokens, norm_factor(norm), last), norm_offset(norm), last)
-        elif norm.module.class_path != "torch.nn.modules.linear.Identity":
-            raise UnknownFlow(norm.module.path, "structure-differs", "only a batch norm is known in this place")
-    return layer(tokens)
-
-
-def _looked_at(norm: Block, x: Value, ops: Ops) -> Value:
-    """The norm is called here; what it does is written down where it is read."""
-    return x
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor, heads: int) -> Tensor:
