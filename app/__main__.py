@@ -1,4 +1,4 @@
-"""The command line: `fusebox serve | api | worker | fuse | inspect`.
+"""The command line: `fusebox serve | api | worker | keys | fuse | inspect`.
 
 Imports of a role stand inside its command: `api` must run where torch is not installed, and every role start at once.
 """
@@ -23,6 +23,9 @@ cli = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+
+keys = typer.Typer(help="API keys of the service: who may use it.", no_args_is_help=True)
+cli.add_typer(keys, name="keys")
 
 Host = Annotated[str | None, typer.Option(help="Address to listen on.", show_default="127.0.0.1")]
 Port = Annotated[int | None, typer.Option(help="Port to listen on; 0 takes a free one.", show_default="8000")]
@@ -62,6 +65,40 @@ def worker(data_dir: DataDir = None) -> None:
         settings = read_settings(data_dir=data_dir)
         _log()
         run_worker(settings)
+
+
+@keys.command("add")
+def add_key(
+    name: Annotated[str, typer.Argument(help="Whose key it is.")],
+    data_dir: DataDir = None,
+) -> None:
+    """Make a key and print it, this once."""
+    from app.commands.keys import add
+
+    with _usable_settings():
+        raise typer.Exit(add(read_settings(data_dir=data_dir), name))
+
+
+@keys.command("list")
+def list_keys(data_dir: DataDir = None) -> None:
+    """Show names and states of all keys."""
+    from app.commands.keys import show
+
+    with _usable_settings():
+        raise typer.Exit(show(read_settings(data_dir=data_dir)))
+
+
+@keys.command("revoke")
+def revoke_key(
+    key: Annotated[str, typer.Argument(metavar="ID|NAME", help="Which key.")],
+    cancel_jobs: Annotated[bool, typer.Option("--cancel-jobs", help="Also cancel its unfinished jobs.")] = False,
+    data_dir: DataDir = None,
+) -> None:
+    """Take a key no more, from the next request on."""
+    from app.commands.keys import revoke
+
+    with _usable_settings():
+        raise typer.Exit(revoke(read_settings(data_dir=data_dir), key, cancel_jobs))
 
 
 @cli.command()

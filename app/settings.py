@@ -1,11 +1,12 @@
 """Every setting of the service: environment (`FUSEBOX_...`) to one frozen value. Read only by the composition roots."""
 
+import hashlib
 import ipaddress
 import os
 import re
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
 from pydantic import BeforeValidator, Field, ValidationError, field_validator
@@ -48,6 +49,27 @@ def _listed(value: str) -> list[str]:
     return [one.strip() for one in value.split(",") if one.strip()]
 
 
+# The characters of a key are those of RFC 6750: it stands in a header.
+_GIVEN_KEY = re.compile(
+    r"([A-Za-z0-9][A-Za-z0-9._@-]{0,63})=(?:sha256:([0-9a-fA-F]{64})|([A-Za-z0-9._~+/-]{32,512}=*))"
+)
+
+
+def _digests(value: str) -> dict[str, str]:
+    """Names and digests of keys written as NAME=KEY or NAME=sha256:HEX, with commas, spaces or lines between them."""
+    found: dict[str, str] = {}
+    for entry in re.split(r"[\s,]+", value.strip()):
+        matched = _GIVEN_KEY.fullmatch(entry)
+        if matched is None and entry:
+            # A digest of something shorter could be tried out by whoever reads it.
+            raise ValueError("write NAME=KEY, a key of at least 32 characters, or NAME=sha256: and 64 hex digits")
+        if matched is not None and matched[1] in found:
+            raise ValueError(f"the name {matched[1]} is given twice")
+        if matched is not None:
+            found[matched[1]] = (matched[2] or hashlib.sha256(matched[3].encode()).hexdigest()).lower()
+    return found
+
+
 class InvalidSettings(Exception):
     """A setting has a value that it can't have; the text names the variable, the value and what is expected."""
 
@@ -67,6 +89,12 @@ class Settings(BaseSettings):
     public_url: str = Field("", description="URL by which callers find the service, for links; empty: as they asked.")
     allowed_hosts: str = Field("", description="Host names that are answered, with commas between them.")
     trusted_proxies: str = Field("", description="Addresses of proxies whose X-Forwarded-* headers are believed.")
+
+    auth: Literal["auto", "required", "off"] = Field(
+        "auto", description="Whether callers need an API key; auto: not on loopback, unless keys are given."
+    )
+    api_keys: str = Field("", description="API keys besides those of the database: NAME=KEY or NAME=sha256:HEX, ...")
+    api_keys_file: str = Field("", description="A file of such keys, one on each line.")
 
     max_upload_bytes: Bytes = Field(4 << 30, description="Largest checkpoint that is accepted.")
     min_free_bytes: Bytes = Field(256 << 20, description="Uploads are refused when less than this would stay free.")
@@ -150,6 +178,40 @@ class Settings(BaseSettings):
                 raise ValueError("write IP addresses or networks, with commas between them") from None
         return value
 
+    @field_validator("api_keys")
+    @classmethod
+    def _well_formed_keys(cls, value: str) -> str:
+        _digests(value)
+        return value
+
+    def given_keys(self) -> dict[str, str]:
+        """Names and SHA-256 digests of the keys that the operator gives. Raises InvalidSettings."""
+        try:
+            listed = Path(self.api_keys_file).read_text(encoding="utf-8") if self.api_keys_file else ""
+            return _digests(re.sub(r"#.*", "", listed)) | _digests(self.api_keys)
+        except OSError as error:
+            raise InvalidSettings(f"FUSEBOX_API_KEYS_FILE is '{self.api_keys_file}': {error.strerror}") from None
+        except ValueError as error:
+            raise InvalidSettings(f"FUSEBOX_API_KEYS_FILE is not valid: {error}") from None
+
+    @property
+    def on_loopback(self) -> bool:
+        """Whether only this machine reaches the API."""
+        try:
+            return ipaddress.ip_address(self.host.strip("[]")).is_loopback
+        except ValueError:
+            return self.host == "localhost"
+
+    @property
+    def url(self) -> str:
+        """Where the API is reached, as far as we know."""
+        return self.public_url.rstrip("/") or f"http://{self.host}:{self.port}"
+
+    @property
+    def keys_required(self) -> bool:
+        given = bool(self.api_keys or self.api_keys_file)
+        return self.auth == "required" or (self.auth == "auto" and (given or not self.on_loopback))
+
     @property
     def host_names(self) -> frozenset[str]:
         """The names that are answered, in small letters; none where nothing is said of them."""
@@ -196,8 +258,8 @@ def make_data_dir(settings: Settings) -> None:
 def _sentence(problem: Any) -> str:
     name = "_".join(str(part) for part in problem["loc"]).upper()
     reason = str(problem["msg"]).removeprefix("Value error, ")
-    # URLs hold passwords, and this goes to logs.
-    value = "not valid" if name.endswith("_URL") else repr(problem["input"])
+    # URLs hold passwords, keys are some, and this goes to logs.
+    value = "not valid" if name.endswith(("_URL", "_KEYS")) else repr(problem["input"])
     return f"FUSEBOX_{name} is {value}: {reason}"
 
 

@@ -28,7 +28,8 @@ ALLOWED: dict[str, set[str]] = {
         *{"app.sandbox.supervisor", "app.sandbox.wire"},
     },
     "app.commands": {"app.errors", "app.options", "app.report", "app.settings", "app.sandbox.confine"},
-    "app.commands.api": {"app.settings", "app.api"},
+    "app.commands.api": {"app.settings", "app.api", "app.jobs.keys"},
+    "app.commands.keys": {"app.settings", "app.jobs"},
     "app.commands.local": {
         *{"app.errors", "app.options", "app.report", "app.settings", "app.engine", "app.sandbox.child"},
     },

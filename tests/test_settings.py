@@ -1,3 +1,4 @@
+import hashlib
 import os
 import subprocess
 import sys
@@ -123,3 +124,59 @@ def test_a_data_directory_that_can_not_be_made_is_named(tmp_path: Path) -> None:
     for place in (tmp_path / "file", tmp_path / "file" / "x", Path("/proc/x"), tmp_path / "what?"):
         with pytest.raises(InvalidSettings, match=r"FUSEBOX_DATA_DIR is .*(file|x|what)"):
             make_data_dir(read_settings(data_dir=place))
+
+
+@pytest.mark.parametrize(
+    ("host", "auth", "keys", "required"),
+    [
+        ("127.0.0.1", "auto", "", False),
+        ("localhost", "auto", "", False),
+        ("::1", "auto", "", False),
+        ("0.0.0.0", "auto", "", True),
+        ("::", "auto", "", True),
+        ("fusebox.example.org", "auto", "", True),
+        ("127.0.0.1", "auto", "a=" + "k" * 40, True),
+        ("127.0.0.1", "required", "", True),
+        ("0.0.0.0", "off", "", False),
+    ],
+)
+def test_keys_are_required_where_others_reach_the_service(host: str, auth: str, keys: str, required: bool) -> None:
+    assert read_settings(host=host, auth=auth, api_keys=keys).keys_required is required
+
+
+@pytest.mark.parametrize(
+    "value", ["secret", "a=secret", "a=sha256:" + "f" * 63, "a=" + "secret " * 9, f"a={'secret' * 9},a={'s' * 40}"]
+)
+def test_a_key_that_is_too_short_or_unclear_is_refused_without_repeating_it(value: str) -> None:
+    with pytest.raises(InvalidSettings, match="FUSEBOX_API_KEYS is not valid") as caught:
+        read_settings(api_keys=value)
+
+    assert "secret" not in str(caught.value)
+
+
+def test_keys_are_read_from_a_file_with_remarks(tmp_path: Path) -> None:
+    (tmp_path / "keys").write_text(f"# ours\nalice={'k' * 40}  # since May\nbob=sha256:{'AB' * 32}\n", encoding="utf-8")
+
+    given = read_settings(api_keys_file=str(tmp_path / "keys"), api_keys=f"ops={'o' * 32}").given_keys()
+
+    assert given["alice"] == hashlib.sha256(b"k" * 40).hexdigest()
+    assert (given["bob"], len(given)) == ("ab" * 32, 3)
+    with pytest.raises(InvalidSettings, match=r"FUSEBOX_API_KEYS_FILE is .*No such file"):
+        read_settings(api_keys_file=str(tmp_path / "none")).given_keys()
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("PUBLIC_URL", "fuse.example.org"),
+        ("PUBLIC_URL", "https://x/';rm"),
+        ("ALLOWED_HOSTS", "a b"),
+        ("TRUSTED_PROXIES", "proxy.local"),
+        ("AUTH", "maybe"),
+    ],
+)
+def test_what_the_boundary_rests_on_is_checked(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
+    monkeypatch.setenv(f"FUSEBOX_{name}", value)
+
+    with pytest.raises(InvalidSettings, match=f"FUSEBOX_{name}"):
+        read_settings()

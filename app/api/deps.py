@@ -7,19 +7,14 @@ from typing import Annotated
 import sqlalchemy as sa
 from fastapi import Depends, Request
 
+from app.api.access import Caller, identify
 from app.api.admission import Admission
 from app.api.network.addresses import client_group
 from app.api.uploads import UploadLimits
+from app.jobs.keys import Keyring
 from app.jobs.queue import JobQueue
 from app.jobs.quotas import Quotas
 from app.storage import Blobs
-
-
-@dataclass(frozen=True, slots=True)
-class Caller:
-    """Who asks: one address, or one network."""
-
-    client: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +27,7 @@ class Service:
     uploads: UploadLimits
     quotas: Quotas
     admission: Admission
+    keyring: Keyring | None  # None: whoever reaches us may use the service
     max_wait_seconds: float
     dead_after_seconds: float
     public_url: str  # empty: links are made from the Host header, which the caller sent
@@ -52,8 +48,12 @@ def _base_url(request: Request, service: Annotated[Service, Depends(_service)]) 
     return f"{request.url.scheme}://{request.headers.get('host') or f'{address}:{port}'}"
 
 
-def _caller(request: Request) -> Caller:
-    return Caller(client_group(request.client.host if request.client else None))
+def _caller(request: Request, service: Annotated[Service, Depends(_service)]) -> Caller:
+    """Raises MissingKey, InvalidKey. Run in a thread: it asks the database."""
+    if service.keyring is None:
+        return Caller(None, client_group(request.client.host if request.client else None))
+    key = identify(service.keyring, request.headers)
+    return Caller(key, f"key {key}")
 
 
 ServiceDep = Annotated[Service, Depends(_service)]

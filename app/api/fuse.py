@@ -4,12 +4,14 @@ import secrets
 from typing import Any
 
 import anyio
+import sqlalchemy as sa
 from fastapi import APIRouter, Request
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 
+from app.api.access import Caller
 from app.api.admission import Incoming
-from app.api.deps import BaseUrl, Caller, CallerDep, Service, ServiceDep
+from app.api.deps import BaseUrl, CallerDep, Service, ServiceDep
 from app.api.jobs import answer_job, answer_model
 from app.api.multipart import read_boundary
 from app.api.problems import documented
@@ -18,7 +20,7 @@ from app.api.uploads import Receiver
 from app.api.waiting import WaitDep, job_or_404, wait_for
 from app.errors import InvalidOption
 from app.jobs.job import Input
-from app.jobs.quotas import lock_admission, read_usage
+from app.jobs.quotas import Usage, lock_admission, read_usage
 from app.jobs.table import insert_job
 from app.options import FuseOptions
 from app.storage import input_key
@@ -59,7 +61,10 @@ async def fuse(request: Request, service: ServiceDep, caller: CallerDep, base_ur
         job_id = await _accept(service, caller, request)
     except ClientDisconnect:
         return Response(status_code=400)  # Nobody hears it, and it is no bug that belongs into the log.
-    job = await wait_for(service, job_id, wait, request) if wait.seconds else await job_or_404(service, job_id)
+    if wait.seconds:
+        job = await wait_for(service, caller, job_id, wait, request)
+    else:
+        job = await job_or_404(service, caller, job_id)
     location = {"Location": job_path(job_id)}
     if wait.seconds and job.finished:
         return await answer_model(service, job, request, wait.headers | location)
@@ -79,32 +84,36 @@ async def _accept(service: Service, caller: Caller, request: Request) -> str:
     service.uploads.check_declared(declared)
     job_id = secrets.token_hex(16)
     with service.admission.upload(caller.client, declared) as room:
-        await anyio.to_thread.run_sync(_check_room, service, room)
+        await anyio.to_thread.run_sync(_check_room, service, caller, room)
         async with Receiver(service.blobs, input_key(job_id), service.uploads, room) as receiver:
             source, options = await receiver.receive(request.stream(), boundary)
             # Shielded: a caller who leaves now must not separate the row from its blob.
             with anyio.CancelScope(shield=True):
-                await anyio.to_thread.run_sync(_enqueue, service, job_id, source, options)
+                await anyio.to_thread.run_sync(_enqueue, service, caller, job_id, source, options)
                 receiver.keep()
     return job_id
 
 
-def _check_room(service: Service, room: Incoming) -> None:
+def _check_room(service: Service, caller: Caller, room: Incoming) -> None:
     """Refuse what could not be stored, or be worked on, before a byte is read."""
     with service.engine.connect() as connection:
-        everything = read_usage(connection)
-    service.quotas.check(everything, None, room.declared)
+        everything, own = read_usage(connection), _own_usage(connection, caller)
+    service.quotas.check(everything, own, room.declared)
     # Every result is about as large as its file.
     needed = service.admission.to_come + room.declared + everything.expected_bytes
     room.check_disk(service.blobs.free_bytes(), needed)
 
 
-def _enqueue(service: Service, job_id: str, source: Input, options: FuseOptions) -> None:
+def _own_usage(connection: sa.Connection, caller: Caller) -> Usage | None:
+    return None if caller.key is None else read_usage(connection, caller.key)
+
+
+def _enqueue(service: Service, caller: Caller, job_id: str, source: Input, options: FuseOptions) -> None:
     """Job row and queue entry, both or neither."""
     with service.engine.begin() as connection:
         lock_admission(connection)
-        service.quotas.check(read_usage(connection), None, source.bytes)
-        sequence = insert_job(connection, job_id, options, source)
+        service.quotas.check(read_usage(connection), _own_usage(connection, caller), source.bytes)
+        sequence = insert_job(connection, job_id, options, source, caller.key)
         service.queue.enqueue(connection, job_id, sequence)
 
 

@@ -6,7 +6,7 @@ import anyio
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
-from app.api.deps import BaseUrl, Service, ServiceDep
+from app.api.deps import BaseUrl, CallerDep, Service, ServiceDep
 from app.api.downloads import Download, send_download
 from app.api.problems import answer_problem, documented
 from app.api.schemas import JobView, job_path, view_job
@@ -31,25 +31,27 @@ _MODEL: dict[int | str, dict[str, Any]] = {
 
 @router.head("/{job_id}", include_in_schema=False)
 @router.get("/{job_id}", response_model=JobView, responses=documented(404, 422, 503))
-async def read_state(job_id: str, service: ServiceDep, base_url: BaseUrl, wait: WaitDep, request: Request) -> Response:
+async def read_state(
+    job_id: str, service: ServiceDep, caller: CallerDep, base_url: BaseUrl, wait: WaitDep, request: Request
+) -> Response:
     """Where a job stands; with `wait`, as soon as it is finished."""
-    job = await wait_for(service, job_id, wait, request)
+    job = await wait_for(service, caller, job_id, wait, request)
     return answer_job(job, base_url, 200, wait.headers)
 
 
 @router.head("/{job_id}/model", include_in_schema=False)
 @router.get("/{job_id}/model", response_class=Response, responses=_MODEL | documented(404, 409, 410, 416, *_OF_JOBS))
-async def read_model(job_id: str, service: ServiceDep, wait: WaitDep, request: Request) -> Response:
+async def read_model(job_id: str, service: ServiceDep, caller: CallerDep, wait: WaitDep, request: Request) -> Response:
     """The fused file. Without a result: 409 while the job goes on, else the problem for which there is none."""
-    job = await wait_for(service, job_id, wait, request)
+    job = await wait_for(service, caller, job_id, wait, request)
     return await answer_model(service, job, request, wait.headers)
 
 
 @router.head("/{job_id}/report", include_in_schema=False)
 @router.get("/{job_id}/report", response_model=Report, responses=documented(404, 409, 410, *_OF_JOBS))
-async def read_report(job_id: str, service: ServiceDep, wait: WaitDep, request: Request) -> Response:
+async def read_report(job_id: str, service: ServiceDep, caller: CallerDep, wait: WaitDep, request: Request) -> Response:
     """The report on a fused file: what was replaced, refused and removed, and how far the outputs moved."""
-    job = await wait_for(service, job_id, wait, request)
+    job = await wait_for(service, caller, job_id, wait, request)
     output = _output(job)
     if isinstance(output, Response):
         return output
@@ -58,15 +60,15 @@ async def read_report(job_id: str, service: ServiceDep, wait: WaitDep, request: 
 
 
 @router.delete("/{job_id}", response_model=JobView, responses=documented(404, 503))
-async def delete(job_id: str, service: ServiceDep, base_url: BaseUrl) -> Response:
+async def delete(job_id: str, service: ServiceDep, caller: CallerDep, base_url: BaseUrl) -> Response:
     """End a job and remove its files.
 
     A queued or running job becomes `canceled`; a finished one `expired`. Doing it again changes nothing.
     """
-    job = await job_or_404(service, job_id)
+    job = await job_or_404(service, caller, job_id)
     if job.state != "canceled":
         await anyio.to_thread.run_sync(_end, service, job)
-    return answer_job(await job_or_404(service, job_id), base_url, 200)
+    return answer_job(await job_or_404(service, caller, job_id), base_url, 200)
 
 
 def answer_job(job: Job, base_url: str, status: int, headers: dict[str, str] | None = None) -> Response:

@@ -7,7 +7,6 @@ from fastapi import FastAPI
 from app.api import fuse, health, jobs
 from app.api.admission import Admission
 from app.api.deps import Service
-from app.api.network.addresses import is_loopback
 from app.api.network.connection import ConnectionLimits
 from app.api.network.guard import Guard
 from app.api.network.hosts import HostRules
@@ -15,6 +14,7 @@ from app.api.problems import install_problems
 from app.api.schemas import ProblemDocument
 from app.api.uploads import UploadLimits
 from app.jobs.database import open_database
+from app.jobs.keys import Keyring
 from app.jobs.queue import JobQueue, prepare_queue
 from app.jobs.quotas import Quotas
 from app.jobs.table import create_tables
@@ -42,7 +42,7 @@ def build_api(service: Service) -> FastAPI:
 
 def guarded(api: FastAPI, settings: Settings) -> Guard:
     """The API as it faces the network."""
-    local = is_loopback(settings.host)
+    local = settings.on_loopback
     named = settings.host_names if settings.allowed_hosts or local else frozenset()
     return Guard(api, HostRules(named, local))
 
@@ -58,7 +58,8 @@ def connection_limits(settings: Settings) -> ConnectionLimits:
 
 
 def open_service(settings: Settings) -> Service:
-    """Connect to database, queue and blobs, creating what is missing."""
+    """Connect to database, queue and blobs, creating what is missing. Raises InvalidSettings."""
+    given = settings.given_keys()
     engine = open_database(settings.database)
     prepare_queue(settings.database)
     create_tables(engine)
@@ -76,6 +77,7 @@ def open_service(settings: Settings) -> Service:
             max_stored_bytes_per_key=settings.max_stored_bytes_per_key,
         ),
         admission=Admission(settings.max_uploads, settings.max_uploads_per_client, settings.min_free_bytes),
+        keyring=Keyring(engine, given) if settings.keys_required else None,
         max_wait_seconds=settings.max_wait_seconds,
         dead_after_seconds=settings.dead_after_seconds,
         public_url=settings.public_url,

@@ -10,6 +10,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from starlette.routing import Match
 
+from app.api.refusals import InvalidKey
 from app.api.schemas import problem_document
 from app.errors import (
     AppError,
@@ -22,6 +23,7 @@ from app.errors import (
 )
 
 MEDIA_TYPE = "application/problem+json"
+_CHALLENGE = 'Bearer realm="fusebox"'  # RFC 6750
 _TRY_AGAIN_SECONDS = {409: "1", 429: "5", 503: "5"}
 
 log = logging.getLogger("fusebox.api")
@@ -58,7 +60,10 @@ def answer_problem(problem: Problem, instance: str, headers: dict[str, str] | No
 def answer_error(error: AppError, instance: str) -> Response:
     """An error of the tree as its problem, with the time after which to try again where that helps."""
     seconds = _TRY_AGAIN_SECONDS.get(error.status)
-    return answer_problem(Problem.of(error), instance, {} if seconds is None else {"Retry-After": seconds})
+    headers = {} if seconds is None else {"Retry-After": seconds}
+    if error.status == 401:
+        headers["WWW-Authenticate"] = _CHALLENGE + (', error="invalid_token"' if isinstance(error, InvalidKey) else "")
+    return answer_problem(Problem.of(error), instance, headers)
 
 
 def install_problems(api: FastAPI) -> None:

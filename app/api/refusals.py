@@ -27,6 +27,22 @@ class UriTooLong(AppError):
     title = "Path and query are too long"
 
 
+class MissingKey(AppError):
+    """The service asks for an API key, and the request has none."""
+
+    code = "missing-key"
+    status = 401
+    title = "An API key is needed"
+
+
+class InvalidKey(AppError):
+    """The API key is unknown or revoked."""
+
+    code = "invalid-key"
+    status = 401
+    title = "The API key is not valid"
+
+
 class UnknownHost(AppError):
     """The Host header names another host than this service answers for."""
 

@@ -9,6 +9,7 @@ import anyio
 from fastapi import Depends, Query, Request
 from pydantic import WithJsonSchema
 
+from app.api.access import Caller
 from app.api.deps import Service, ServiceDep
 from app.errors import InvalidOption, JobNotFound
 from app.jobs.job import Job
@@ -52,19 +53,20 @@ def _wait(
 WaitDep = Annotated[Wait, Depends(_wait)]
 
 
-async def job_or_404(service: Service, job_id: str) -> Job:
+async def job_or_404(service: Service, caller: Caller, job_id: str) -> Job:
+    """A job of the caller's. Raises JobNotFound, also for another's: that there is one is not told."""
     job = await anyio.to_thread.run_sync(read_job, service.engine, job_id[:200])
-    if job is None:
+    if job is None or not caller.may_see(job):
         raise JobNotFound(f"There is no job {job_id[:100]!r}.", remedy="Check the id; old jobs are forgotten in time.")
     return job
 
 
-async def wait_for(service: Service, job_id: str, wait: Wait, request: Request) -> Job:
+async def wait_for(service: Service, caller: Caller, job_id: str, wait: Wait, request: Request) -> Job:
     """The job, when it is finished, the time is up, the caller has gone or the API stops. Raises JobNotFound."""
     end = anyio.current_time() + wait.seconds
     pause = _FIRST_LOOK
     while True:
-        job = await job_or_404(service, job_id)
+        job = await job_or_404(service, caller, job_id)
         left = end - anyio.current_time()
         if job.finished or left <= 0 or service.stopping.is_set() or await request.is_disconnected():
             return job

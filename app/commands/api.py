@@ -11,12 +11,15 @@ import uvicorn
 from app.api.deps import Service
 from app.api.main import build_api, connection_limits, guarded, open_service
 from app.api.network.connection import bounded
+from app.jobs.keys import first_key
 from app.settings import Settings, make_data_dir
 
 # A transfer that is still going on when the service stops is cut off after this time.
 _GRACE_SECONDS = 5
 _CLEAN_UP_SECONDS = 2
 _OPEN_FILES = 8192
+
+log = logging.getLogger("fusebox.api")
 
 
 class _Server(uvicorn.Server):
@@ -53,10 +56,26 @@ def _raise_file_limit() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
+def _tell_who_may_enter(service: Service, settings: Settings) -> None:
+    """Where keys are needed and none was ever made, make one and show it: this once, and not through the log."""
+    if service.keyring is None:
+        if not settings.on_loopback:
+            log.warning("api.open host=%s: no key is asked for, whoever reaches the service may use it", settings.host)
+        return
+    token = None if service.keyring.given else first_key(service.engine)
+    if token is not None:
+        print(
+            "\nThere was no API key, so one was made. It is shown only now; `fusebox keys add NAME` makes others.\n\n"
+            f"    curl -H 'Authorization: Bearer {token}' -F model=@yolov7.pt {settings.url}/fuse\n",
+            flush=True,
+        )
+
+
 def run_api(settings: Settings) -> None:
     """Serve until SIGTERM or SIGINT. Raises InvalidSettings."""
     make_data_dir(settings)
     service = open_service(settings)
+    _tell_who_may_enter(service, settings)
     _raise_file_limit()
     logging.getLogger("uvicorn.access").addFilter(_without_query)
     config = uvicorn.Config(

@@ -74,7 +74,9 @@ def serve(settings: Settings) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda _number, _frame: stop.set())
     environment = os.environ | as_environment(settings.model_copy(update={"port": port}))
-    roles = [_Role("api", environment), _Role("worker", environment)]
+    # What works on files has no use for keys.
+    keyless = environment | {"FUSEBOX_API_KEYS": "", "FUSEBOX_API_KEYS_FILE": ""}
+    roles = [_Role("api", environment), _Role("worker", keyless)]
     log.info("serve.listening url=http://%s:%d data_dir=%s", settings.host, port, settings.data_dir)
     while not stop.is_set():
         for role in roles:

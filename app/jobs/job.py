@@ -47,6 +47,7 @@ class Job:
     output: Output | None
     problem: Problem | None
     recognised: Recognised | None
+    owner: str | None
     attempt: int
     worker: str | None
     created_at: float

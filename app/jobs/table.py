@@ -1,4 +1,4 @@
-"""The jobs and workers tables, and every statement on jobs. What the API tells its callers is read from here.
+"""The tables of jobs, workers and keys, and every statement on jobs. What the API tells its callers is read from here.
 
 Each change of state is one conditional UPDATE: whoever lost the job (cancelled, taken over) changes nothing.
 """
@@ -32,6 +32,7 @@ jobs = sa.Table(
     # Tables of older versions get these, too: sizes as in input and output, where the database can add them up.
     sa.Column("input_bytes", sa.BigInteger),
     sa.Column("output_bytes", sa.BigInteger),
+    sa.Column("owner", sa.Text),  # the key that it came with; nobody's where none was asked for
     sa.Column("attempt", sa.Integer, nullable=False, server_default="0"),  # the fence: grows with every claim
     sa.Column("deaths", sa.Integer, nullable=False, server_default="0"),  # attempts whose process died
     sa.Column("worker", sa.Text),
@@ -48,6 +49,17 @@ workers = sa.Table(
     sa.Column("leaving", sa.Boolean, nullable=False),  # it stopped on purpose: its job goes back uncounted
     sa.Column("heir", sa.Text),
     sa.Column("heir_since", sa.Float(53)),
+)
+
+
+keys = sa.Table(
+    "fusebox_keys",
+    metadata,
+    sa.Column("id", sa.Text, primary_key=True),
+    sa.Column("name", sa.Text, nullable=False),
+    sa.Column("digest", sa.Text, nullable=False, unique=True),
+    sa.Column("created_at", sa.Float(53), nullable=False),
+    sa.Column("revoked_at", sa.Float(53)),
 )
 
 
@@ -81,7 +93,9 @@ def _fill_in_sizes(connection: sa.Connection) -> None:
         connection.execute(jobs.update().where(jobs.c.sequence == row.sequence).values(**sizes))
 
 
-def insert_job(connection: sa.Connection, job_id: str, options: FuseOptions, source: Input) -> int:
+def insert_job(
+    connection: sa.Connection, job_id: str, options: FuseOptions, source: Input, owner: str | None = None
+) -> int:
     """Add a queued job and return its place in the order of acceptance."""
     row = jobs.insert().values(
         id=job_id,
@@ -89,6 +103,7 @@ def insert_job(connection: sa.Connection, job_id: str, options: FuseOptions, sou
         options=options.model_dump(mode="json"),
         input=asdict(source),
         input_bytes=source.bytes,
+        owner=owner,
         created_at=now(),
     )
     sequence = connection.execute(row.returning(jobs.c.sequence)).scalar_one()
@@ -217,6 +232,7 @@ def _job(row: sa.RowMapping) -> Job:
         output=None if row["output"] is None else Output(**row["output"]),
         problem=None if row["problem"] is None else Problem(**row["problem"]),
         recognised=None if row["recognised"] is None else Recognised.model_validate(row["recognised"]),
+        owner=row["owner"],
         attempt=row["attempt"],
         worker=row["worker"],
         created_at=row["created_at"],
