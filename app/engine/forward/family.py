@@ -42,6 +42,9 @@ class DeployForm:
     # One layer's numbers go to several slots, each of which the description gives its share: a graph of the operators
     # as they run has them once, and can't fill these slots.
     spread: bool = False
+    # What is written has names that no form of the class itself has: modules can become so, the package's own model
+    # can't be brought to load such tensors.
+    renames: bool = False
 
 
 @dataclass(frozen=True, slots=True)

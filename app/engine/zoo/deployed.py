@@ -1,7 +1,7 @@
 """The witness: the package's own model with the written tensors, loaded strictly and run by the package's own code.
 
 Nothing here knows the graph, the algebra or a description: norms that the file has no more become what is left of them
-(their activation, if they have one), blocks take the form that their own class gives them.
+(their activation, if they have one), factors make way, blocks take the form that their own class gives them.
 """
 
 import copy
@@ -14,6 +14,7 @@ from torch import Tensor
 
 # How the authors' blocks are asked for their deploy form, as timm.utils.reparameterize_model asks them.
 _METHODS: Final = ("fuse", "reparameterize", "switch_to_deploy")
+_FACTORS: Final = ("LayerScale", "LayerScale2d")  # one number for each channel, and nothing else
 
 
 def deployed(model: torch.nn.Module, names: Iterable[str]) -> torch.nn.Module:
@@ -23,6 +24,21 @@ def deployed(model: torch.nn.Module, names: Iterable[str]) -> torch.nn.Module:
     are loaded strictly.
     """
     return _formed(model, "", _by_path(names))
+
+
+def in_own_form(model: torch.nn.Module, names: Iterable[str]) -> torch.nn.Module:
+    """`model` with each block in the form of its own class that these names are nearest to; edited in place.
+
+    Other than in `deployed`, no norm makes way for its lack of names: the file may have lost them.
+    """
+    return _in_own_form(model, "", _by_path(names))
+
+
+def _in_own_form(module: torch.nn.Module, path: str, names: Mapping[str, set[str]]) -> torch.nn.Module:
+    found = _nearest(module, names.get(path, set()))
+    for name, child in list(found.named_children()):
+        found._modules[name] = _in_own_form(child, f"{path}.{name}" if path else name, names)
+    return found
 
 
 def _formed(module: torch.nn.Module, path: str, names: Mapping[str, set[str]]) -> torch.nn.Module:
@@ -48,13 +64,18 @@ def _by_path(names: Iterable[str]) -> dict[str, set[str]]:
 
 
 def _own_form(module: torch.nn.Module, wanted: set[str]) -> torch.nn.Module:
-    """What is left of a norm that the file has not, a form that its own class gives if that is nearer, or the module.
+    """What is left of a norm or factor that the file has not, a form of its own class if that is nearer, or the module.
 
     A class's form may leave norms that the file has no more: those below it are looked at next.
     """
-    if hasattr(module, "running_var") and not wanted:
+    if not wanted and (hasattr(module, "running_var") or type(module).__name__ in _FACTORS):
         left = list(module.children())
         return torch.nn.Sequential(*left) if left else torch.nn.Identity()
+    return _nearest(module, wanted)
+
+
+def _nearest(module: torch.nn.Module, wanted: set[str]) -> torch.nn.Module:
+    """The module, or the form that one of its class's methods gives it, if that has more of the wanted names."""
     nearest, apart = module, _apart(module, wanted)
     for method in _METHODS:
         if apart and callable(getattr(module, method, None)):

@@ -8,6 +8,7 @@ import torch
 
 from app.engine.zoo.abstract import abstract
 from app.engine.zoo.catalogue import Build, builders
+from app.engine.zoo.deployed import in_own_form
 from app.engine.zoo.request import Plain, Request
 
 Shape = tuple[int, ...]
@@ -32,7 +33,7 @@ class Fitted:
     """A model and how the file's tensors differ from its own; `model` takes no memory.
 
     `inferred` are the arguments that the shapes told, `others` the packages that have a model of the same name with the
-    same tensors, too.
+    same tensors, too; `deployed` is true where blocks of the file are in the form that their class deploys already.
     """
 
     request: Request
@@ -41,6 +42,7 @@ class Fitted:
     difference: Difference
     inferred: tuple[str, ...] = ()
     others: tuple[str, ...] = ()
+    deployed: bool = False
 
 
 def fitted(asked: Request, shapes: Mapping[str, Shape]) -> Fitted:
@@ -62,12 +64,28 @@ def difference(model: torch.nn.Module, shapes: Mapping[str, Shape]) -> Differenc
 
 def _fit(named: Request, build: Build, shapes: Mapping[str, Shape]) -> Fitted:
     """The model as asked for, with the classes and channels that the shapes tell where that brings it nearer."""
-    first = _built(named, build, shapes)
+    first = _as_it_is_or_deployed(named, build, shapes)
     told = {name: value for name, value in _told(first, named).items() if name not in named.arguments}
     if not told:
         return first
-    again = _built(replace(named, arguments={**named.arguments, **told}), build, shapes)
+    again = _as_it_is_or_deployed(replace(named, arguments={**named.arguments, **told}), build, shapes)
     return replace(again, inferred=tuple(told)) if again.difference.count < first.difference.count else first
+
+
+def _as_it_is_or_deployed(request: Request, build: Build, shapes: Mapping[str, Shape]) -> Fitted:
+    """The model as it is trained, or with some of its blocks in their deploy form where all names then are the file's.
+
+    Shapes may still differ then: they tell classes and channels.
+    """
+    trained = _built(request, build, shapes)
+    if not (trained.difference.missing and trained.difference.unexpected):
+        return trained
+    try:
+        formed = _built(request, lambda arguments: in_own_form(build(arguments), shapes), shapes)
+    except Exception:  # whatever the package's own code makes of tensors that have no values
+        return trained
+    named = not (formed.difference.missing or formed.difference.unexpected)
+    return replace(formed, deployed=True) if named else trained
 
 
 def _built(request: Request, build: Build, shapes: Mapping[str, Shape]) -> Fitted:

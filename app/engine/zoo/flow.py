@@ -45,7 +45,7 @@ def traced(program: Program, stacks: Stacks, root: Module) -> Trace:
         operation = reread(node.operation, tensors.get)
         nodes.append(_moved(node, operation, owner, scope, made))
     graph = Graph(plain.inputs, tuple(nodes), mapped(plain.outputs, made))
-    calls = tuple(_calls(graph, stacks, modules, blocks))
+    calls = tuple(_calls(graph, modules, blocks, forms))
     return Trace(live(graph), calls, tuple(module.class_path for module, _ in calls))
 
 
@@ -93,7 +93,11 @@ def _blocks(graph: Graph, stacks: Stacks, modules: Mapping[str, Module]) -> dict
     paths = {path for node in graph.nodes for path in stacks.get(node.owner, ()) if path in modules}
     families = {path: family_of(modules[path]) for path in sorted(paths)}
     found = {path: family for path, family in families.items() if family is not None and family.deploy is not None}
-    return {path: family for path, family in found.items() if not (family.deploy and family.deploy.spread)}
+    return {path: family for path, family in found.items() if not _is_out_of_reach(family)}
+
+
+def _is_out_of_reach(family: Family) -> bool:
+    return family.deploy is not None and (family.deploy.spread or family.deploy.renames)
 
 
 def _block_of(node: Node, owner: str, stacks: Stacks, blocks: Mapping[str, _Form]) -> str | None:
@@ -181,9 +185,12 @@ def _below(module: Module) -> bool:
 
 
 def _calls(
-    graph: Graph, stacks: Stacks, modules: Mapping[str, Module], blocks: Mapping[str, Family]
+    graph: Graph, modules: Mapping[str, Module], blocks: Mapping[str, Family], forms: Mapping[str, _Form]
 ) -> Iterator[tuple[Module, Family]]:
-    """A layer as often as operators of a kind read its tensors, a block as its layer that is called most."""
+    """A layer as often as operators of a kind read its tensors, a block as that of its slots' layers called most.
+
+    What a block holds itself says nothing: one factor may be read in several places of one call.
+    """
     counts: Counter[tuple[str, type]] = Counter()
     for node in graph.nodes:
         counts.update({(path, type(node.operation)) for const in node.consts() for path in const.paths})
@@ -192,12 +199,12 @@ def _calls(
         holder = path.rpartition(".")[0]
         calls[holder] = max(calls[holder], count)
     for path, count in calls.items():
-        if path in modules:
+        if path in modules and path not in blocks:
             yield from [(modules[path], _layer_family(modules[path]))] * count
     for path, family in blocks.items():
-        prefix = f"{path}." if path else ""
-        within = [count for holder, count in calls.items() if f"{holder}.".startswith(prefix)]
-        yield from [(modules[path], family)] * max(within, default=1)
+        below = {holder: count for holder, count in calls.items() if holder != path and is_inside(holder, path)}
+        within = [count for holder, count in below.items() if forms[path].takes(holder)]
+        yield from [(modules[path], family)] * max(within or [calls[path]], default=1)
 
 
 def _layer_family(module: Module) -> Family:

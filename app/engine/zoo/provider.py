@@ -37,7 +37,18 @@ def fit_of(wanted: Architecture, tensors: Tensors) -> Fitted:
 
 def _build(wanted: Architecture, tensors: Tensors) -> Blueprint | Mismatch:
     fit = fit_of(wanted, tensors)
-    return mismatch(fit.difference) if fit.difference.count else _blueprint(fit, tensors)
+    apart = mismatch(fit.difference) if fit.difference.count else _kinds(fit, tensors)
+    return _blueprint(fit, tensors) if apart is None else apart
+
+
+def _kinds(fit: Fitted, tensors: Tensors) -> Mismatch | None:
+    """What is a weight in the model and whole numbers in the file: quantised weights are of another model."""
+    wrong = tuple(
+        f"{name}: {str(stored(tensors[name]).dtype).removeprefix('torch.')}, should be a float dtype"
+        for name, own in fit.model.state_dict().items()
+        if own.is_floating_point() and name in tensors and not stored(tensors[name]).dtype.is_floating_point
+    )
+    return Mismatch(shapes=wrong) if wrong else None
 
 
 def mismatch(apart: Difference) -> Mismatch:
@@ -109,6 +120,8 @@ def notes_on(fit: Fitted) -> Iterator[str]:
     if fit.inferred:
         given = ", ".join(f"{name}={fit.request.arguments[name]}" for name in fit.inferred)
         yield f"{given} follows from the shapes: the model is {fit.request.text}"
+    if fit.deployed:
+        yield "some blocks are in the form already that their class deploys; the others are fused"
     if fit.others:
         yield (
             f"{fit.request.name} is a model of {' and of '.join((str(fit.request.package), *fit.others))} with the "

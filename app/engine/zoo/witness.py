@@ -47,8 +47,11 @@ class Witness:
 def _both(
     model: torch.nn.Module, inputs: Sequence[Tensor], native: torch.dtype, device: str
 ) -> tuple[list[Tensor], list[Tensor]]:
-    """What the model makes of the inputs in the native dtype, and in float64."""
-    native_seen, exact = (list(tensors(outputs(model, inputs, dtype, device))) for dtype in (native, torch.float64))
+    """What the model makes of the inputs in the native dtype, and in float64.
+
+    In float64 first: the model is cast in place, and a file of several dtypes loses numbers in the native one.
+    """
+    exact, native_seen = (list(tensors(outputs(model, inputs, dtype, device))) for dtype in (torch.float64, native))
     return native_seen, exact
 
 

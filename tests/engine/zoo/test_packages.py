@@ -1,6 +1,7 @@
 """State dicts of torchvision's and timm's own models: fused, loaded strictly into the packages' models, and run."""
 
 import importlib
+import json
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -10,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from app.engine import fuse_checkpoint
+from app.engine.zoo.deployed import deployed, loaded
 from app.errors import ArchitectureMismatch, NeedsArchitecture, UnknownArchitecture
 from app.options import FuseOptions
 from app.report import Report
@@ -72,6 +74,63 @@ def test_a_fused_repvgg_loads_strictly_into_the_form_that_timm_deploys(timm: Mod
     x = image(1, 3, 64, 64)
     torch.testing.assert_close(deployed.eval()(x), model(x), rtol=1e-3, atol=1e-3 * float(model(x).abs().max()))
     assert (report.summary.batch_norms_after, report.summary.convolutions_after) == (0, 22)
+
+
+# Blocks that sum and scale beside their layers, in the smallest sizes that have all of them.
+_GATED = {"embed_dim": [8, 16, 24], "depths": [1, 1, 1], "state_dim": [9, 4, 4]}
+_CASCADED = {"embed_dim": [16, 24, 32], "key_dim": [8, 8, 8], "num_heads": [2, 2, 2], "depth": [1, 1, 1]}
+_SCALED = {"layers": [1, 1, 1, 1], "embed_dims": [8, 16, 32, 32]}
+
+
+@pytest.mark.parametrize(
+    ("name", "sizes"), [("efficientvim_m1", _GATED), ("efficientvit_m0", _CASCADED), ("fastvit_mci0", _SCALED)]
+)
+def test_what_stands_beside_the_layers_of_a_block_keeps_no_norm_from_them(
+    timm: ModuleType, tmp_path: Path, name: str, sizes: dict[str, Any]
+) -> None:
+    arguments = {"num_classes": 5, **sizes}
+    model = trained(timm.create_model(name, **arguments))
+
+    asked = json.dumps({"name": f"timm/{name}", "arguments": arguments})
+    report, target = fuse(tmp_path, model.state_dict(), architecture=asked)
+
+    state = torch.load(target)
+    fused = loaded(deployed(timm.create_model(name, **arguments), state), state)
+    x = image(2, 3, *model.pretrained_cfg["input_size"][1:])
+    torch.testing.assert_close(fused(x), model(x), rtol=1e-3, atol=1e-3 * float(model(x).abs().max()))
+    assert report.summary.batch_norms_before > report.summary.batch_norms_after == 0
+    assert report.equivalence is not None
+    assert report.equivalence.scope == "model"
+    assert report.equivalence.witness == f"timm {timm.__version__}"
+
+
+def test_blocks_that_are_deployed_already_stay_and_the_others_are_fused(timm: ModuleType, tmp_path: Path) -> None:
+    arguments = {"num_classes": 5, "layers": [1, 1, 1, 1], "embed_dims": [8, 16, 32, 64]}
+    model = trained(timm.create_model("fastvit_t8", **arguments))
+    reparameterize_model = importlib.import_module("timm.utils.model").reparameterize_model
+    model.stages[0] = reparameterize_model(model.stages[0]).requires_grad_(False)
+    before = dict(model.state_dict())
+
+    asked = json.dumps({"name": "timm/fastvit_t8", "arguments": arguments})
+    report, target = fuse(tmp_path, before, architecture=asked)
+
+    state = torch.load(target)
+    fused = loaded(deployed(timm.create_model("fastvit_t8", **arguments), state), state)
+    x = image(2, 3, 64, 64)
+    torch.testing.assert_close(fused(x), model(x), rtol=1e-3, atol=1e-3 * float(model(x).abs().max()))
+    kept = [name for name in before if name.startswith("stages.0") and "reparam_conv" in name]
+    assert len(kept) == 2
+    assert all(state[name].equal(before[name]) for name in kept)
+    assert report.summary.batch_norms_before > report.summary.batch_norms_after == 0
+    assert any("in the form already that their class deploys" in note for note in report.notes)
+
+
+def test_whole_numbers_in_the_place_of_weights_are_refused(timm: ModuleType, tmp_path: Path) -> None:
+    state = trained(timm.create_model("test_resnet")).state_dict()
+    quantised = {name: value.to(torch.int8) if value.ndim == 4 else value for name, value in state.items()}
+
+    with pytest.raises(ArchitectureMismatch, match=r"conv1\.0\.weight: int8, should be a float dtype"):
+        fuse(tmp_path, quantised, architecture="timm/test_resnet")
 
 
 def test_a_name_that_both_packages_have_is_read_as_torchvision_and_said(

@@ -30,6 +30,18 @@ def test_a_model_that_takes_the_tensors_says_how_far_they_are_off() -> None:
     assert seen.native_noise < 1e-5
 
 
+def test_a_file_of_several_dtypes_is_taken_as_it_is_whatever_the_native_dtype() -> None:
+    original = net()
+    state = {name: value.half() if value.ndim == 4 else value for name, value in original.state_dict().items()}
+    original[0].weight.copy_(state["0.weight"])
+    x = torch.rand(2, 3, 8, 8, generator=torch.Generator().manual_seed(5))
+
+    seen = Witness("torch", net, lambda: state)(state, [x], [original.double()(x.double())], torch.float16, "cpu")
+
+    assert not isinstance(seen, str)
+    assert seen.reading < 1e-12
+
+
 def test_code_that_fails_on_the_original_is_no_witness() -> None:
     assert "AssertionError: only in the lab" in str(said(Refusing, dict(Refusing().state_dict())))
 

@@ -88,7 +88,7 @@ def _listed(names: list[str]) -> str:
 
 
 def write_shards(file: ShardedFile, tensors: Tensors, target: Path) -> None:
-    """These tensors in the same shards: a new one is where the tensor before it is."""
+    """These tensors in the same shards: a new one is where the tensor before it is. A shard that is empty then goes."""
     places: dict[str, str] = {}
     shard = next(iter(file.shards), "")
     for name in tensors:
@@ -101,6 +101,8 @@ def write_shards(file: ShardedFile, tensors: Tensors, target: Path) -> None:
         for shard, held in file.shards.items():
             # In the order of the shard's own header, as far as its tensors had one.
             there = {name: node for name, node in tensors.items() if places[name] == shard}
+            if not there:
+                continue
             kept = [name for name in held.tensors if name in there]
             size, chunks = laid_out(_merged(kept, there), held.metadata)
             archive.add(file.folder + shard, size, chunks)

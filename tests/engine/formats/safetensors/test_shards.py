@@ -64,6 +64,16 @@ def test_a_tensor_that_goes_leaves_index_and_sizes_and_a_new_one_is_beside_its_n
     assert again.order == {"b.weight": "one.safetensors", "c": "two.safetensors", "c.bias": "two.safetensors"}
 
 
+def test_a_shard_whose_tensors_all_go_is_not_written(tmp_path: Path) -> None:
+    index = {"metadata": {"total_size": 40}, "weight_map": _PLACES}
+    file = read_shards(MappedFile(packed(tmp_path / "in.zip", index, shards_of())), Limits())
+
+    write_shards(file, {"c": file.tensors["c"]}, tmp_path / "out.zip")
+
+    again = read_shards(MappedFile(tmp_path / "out.zip"), Limits())
+    assert list(again.shards) == ["two.safetensors"]
+
+
 @pytest.mark.parametrize(
     ("index", "error", "said"),
     [

@@ -1,5 +1,6 @@
 """EfficientViT of MSRA: attention head after head, each on its own channels; arXiv 2305.07027, figure 3."""
 
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -86,7 +87,7 @@ FAMILIES = (
         _path("ResidualDrop"),
         residual,
         around_convolution,
-        deploy=in_its_place("m"),
+        deploy=replace(in_its_place("m"), renames=True),
         example_shapes=maps(),
     ),
     Family("timm EfficientViT ResidualDrop", _path("ResidualDrop"), residual, lambda module: has_children(module, "m")),

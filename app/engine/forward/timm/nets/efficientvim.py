@@ -8,8 +8,10 @@ import torch
 from torch import Tensor
 
 from app.engine.forward.family import DeployForm, Family, Shapes, Slot
+from app.engine.forward.images import images
 from app.engine.forward.steps import sequence, steps_fit
 from app.engine.forward.structure import has_children, maps
+from app.engine.forward.timm.hybrids.heads import mean_of_two, pools_or_not
 from app.engine.forward.trace import Block, Ops
 from app.engine.forward.vocabulary import expression, literal
 from app.engine.ir.graph import Value
@@ -91,6 +93,53 @@ def spread(hidden: Tensor, wide: Tensor) -> Tensor:
     return torch.unflatten(hidden @ c, 2, wide.shape[2:])
 
 
+def stage(block: Block, x: Value, ops: Ops) -> Any:
+    """(what the stage's norms read, the next stage's input, the last block's hidden state)"""
+    hidden: Any = None
+    for one in block.blocks:
+        x, hidden = one(x)
+    return x, x if block.downsample is None else block.downsample(x), hidden
+
+
+def network(block: Block, x: Value, ops: Ops) -> Any:
+    """The hidden states of all stages and the last map, each through a head of its own; figure 3 (a)."""
+    x = block.patch_embed(x)
+    *state_norms, map_norm = block.norm
+    states: list[Any] = []
+    for part, norm in zip(block.stages, state_norms, strict=True):
+        _, x, hidden = part(x)
+        states.append(swapped(norm(swapped(hidden, ops)), ops))
+    states.append(ops.apply("flatten", torch.flatten, map_norm(x), 2))
+    if not block.global_pool:
+        return states
+    means = [block.head_drop(ops.apply("mean", torch.mean, state, -1)) for state in states]
+    if block.num_classes == 0:
+        return ops.concat(means)
+    answers = [(block.weights, block.heads)]
+    if block.has("heads_dist"):
+        answers.append((block.weights_dist, block.heads_dist))
+    made = [
+        ops.apply("weighed", weighed, weights, *(head(mean) for head, mean in zip(heads, means, strict=True)))
+        for weights, heads in answers
+    ]
+    return made[0] if len(made) == 1 else ops.apply("mean of two heads", mean_of_two, *made)
+
+
+def swapped(x: Value, ops: Ops) -> Any:
+    return ops.apply("transpose", torch.transpose, x, 1, 2)
+
+
+def weighed(weights: Tensor, *answers: Tensor) -> Tensor:
+    return torch.einsum("h,hbc->bc", torch.softmax(weights, -1), torch.stack(answers))
+
+
+def _network_fits(module: Module) -> bool:
+    if not (pools_or_not(module) and has_children(module, "patch_embed", "stages", "norm", "head_drop", "heads")):
+        return False
+    stages, norms = (len(list(part.children())) for name in ("stages", "norm") if (part := module.child(name)))
+    return norms == stages + 1
+
+
 def _form() -> DeployForm:
     """Both depthwise convolutions at once: one flag says that they are fused."""
 
@@ -144,5 +193,18 @@ FAMILIES = (
         lambda module: has_children(module, "mixer", "norm", *_DEPTHWISE, "ffn") and module.has("alpha"),
         deploy=_form(),
         example_shapes=_examples,
+    ),
+    Family(
+        "timm EfficientViM stage",
+        _path("EfficientViMStage"),
+        stage,
+        lambda module: has_children(module, "blocks"),
+    ),
+    Family(
+        "timm EfficientViM",
+        _path("EfficientViM", "EfficientViMDistilled"),
+        network,
+        _network_fits,
+        example_shapes=images(224, 192),
     ),
 )
