@@ -67,6 +67,13 @@ class UnsupportedContent(AppError):
     title = "The file holds something that can't be used"
 
 
+class UnsafeGlobals(UnsupportedContent):
+    """The pickle names callables that its loader would run, beyond building modules and tensors."""
+
+    code = "unsafe-globals"
+    title = "The file would run code where it is loaded"
+
+
 class NeedsArchitecture(AppError):
     """A bare state dict: neither eps nor data flow is in the file."""
 

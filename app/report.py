@@ -186,6 +186,9 @@ class Report(_Part):
     read_as: tuple[ReadAs, ...] = Field(
         default=(), description="Each class of the file and the description it was read by."
     )
+    globals: tuple[str, ...] = Field(
+        default=(), description="Every global that the pickle in the input names, `module.name`, sorted."
+    )
     notes: tuple[str, ...] = Field(
         default=(), description="Sentences a user should read, for example `nothing to replace`."
     )
@@ -200,4 +203,7 @@ class Inspection(_Part):
     input: InputFile
     read_as: tuple[ReadAs, ...]
     globals: tuple[str, ...] = Field(description="Every global that the file names, `module.name`.")
+    unsafe_globals: tuple[str, ...] = Field(
+        default=(), description="Those of them for which the file would not be fused."
+    )
     notes: tuple[str, ...] = ()

@@ -118,6 +118,12 @@ class Settings(BaseSettings):
     max_attempts: int = Field(3, ge=1, le=100, description="A job fails when this many of its attempts died.")
     drain_seconds: Seconds = Field(10, description="On SIGTERM a worker lets its job run on for this long.")
 
+    allowed_globals: str = Field(
+        "",
+        description="Names of your own packages that a checkpoint may call when it is loaded, with commas between: "
+        "my.package.Class, my.package.*; none by default.",
+    )
+
     heartbeat_seconds: Seconds = Field(1, description="How often a worker says that it lives.")
     dead_after_seconds: Seconds = Field(5, description="A worker silent for this long is dead; its jobs go to others.")
     queue_poll_seconds: Seconds = Field(0.25, description="How often an idle worker looks for jobs.")
@@ -145,6 +151,13 @@ class Settings(BaseSettings):
     def _known_store(cls, value: str) -> str:
         if value and not re.match(r"(file:///|(s3|gs|az)://[^/]|memory:///)", value):
             raise ValueError("write file:///PATH, s3://BUCKET, gs://BUCKET or az://CONTAINER")
+        return value
+
+    @field_validator("allowed_globals")
+    @classmethod
+    def _known_names(cls, value: str) -> str:
+        if not all(re.fullmatch(r"[^\W\d]\w*(\.\w+)*(\.\*|\.\w+)", part.strip()) for part in value.split(",") if value):
+            raise ValueError("write names with their packages and commas between: my.package.Class, my.package.*")
         return value
 
     @field_validator("data_dir")
@@ -229,6 +242,10 @@ class Settings(BaseSettings):
     @property
     def blobs(self) -> str:
         return self.blob_url or (self.data_dir / "blobs").as_uri()
+
+    @property
+    def allowed_names(self) -> tuple[str, ...]:
+        return tuple(part.strip() for part in self.allowed_globals.split(",") if part.strip())
 
     @property
     def work_dir(self) -> Path:

@@ -180,3 +180,16 @@ def test_what_the_boundary_rests_on_is_checked(monkeypatch: pytest.MonkeyPatch, 
 
     with pytest.raises(InvalidSettings, match=f"FUSEBOX_{name}"):
         read_settings()
+
+
+def test_names_that_a_checkpoint_may_call_are_a_list(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FUSEBOX_ALLOWED_GLOBALS", "my.package.*, other.Class")
+
+    assert read_settings().allowed_names == ("my.package.*", "other.Class")
+    assert read_settings(allowed_globals="").allowed_names == ()
+
+
+@pytest.mark.parametrize("text", ["*", "os", "a.b,", "a b.c", ".*", "a..b"])
+def test_what_is_no_name_with_its_package_is_refused(text: str) -> None:
+    with pytest.raises(InvalidSettings, match=r"my\.package\.Class"):
+        read_settings(allowed_globals=text)

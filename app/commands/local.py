@@ -27,7 +27,7 @@ def fuse_file(source: Path, output: Path, report_path: Path | None, given: dict[
     signal.signal(signal.SIGTERM, lambda number, _frame: sys.exit(128 + number))
     try:
         _check_paths(source, output, report_path)
-        report = _fuse_atomically(source, output, report_path, _options(given), choose_device(settings.device))
+        report = _fuse_atomically(source, output, report_path, _options(given), settings)
     except AppError as error:
         return _complain(error)
     except OSError as error:
@@ -50,14 +50,23 @@ def inspect_file(source: Path) -> int:
     return 0
 
 
-def _fuse_atomically(source: Path, output: Path, report_path: Path | None, options: FuseOptions, device: str) -> Report:
+def _fuse_atomically(
+    source: Path, output: Path, report_path: Path | None, options: FuseOptions, settings: Settings
+) -> Report:
     """Work beside the output and rename at the end: a crash leaves no half a model under its name."""
+    device = choose_device(settings.device)
     target = output.resolve()  # A link stays one; what it points at is written.
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=".fusebox-") as scratch:
         written = Path(scratch) / "output"
         with _words.status("reading") as status:
             report = fuse_checkpoint(
-                source, written, options, filename=source.name, device=device, progress=status.update
+                source,
+                written,
+                options,
+                filename=source.name,
+                device=device,
+                progress=status.update,
+                allowed_globals=settings.allowed_names,
             )
         with written.open("rb") as file:
             os.fsync(file.fileno())

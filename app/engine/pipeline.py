@@ -2,13 +2,14 @@
 
 import hashlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from app.engine import programs, state_dicts, trees
 from app.engine.formats import GRAPH_KINDS, detect_file
+from app.engine.loading import Allowed, check_loading, unsafe_names
 from app.engine.steps import Asked, Steps
 from app.engine.weights import as_program
 from app.engine.weights.container import Container
@@ -31,17 +32,19 @@ def fuse_checkpoint(
     tell: Tell = lambda recognised: None,
     sha256: str | None = None,
     verify: bool = True,
+    allowed_globals: Collection[str] = (),
 ) -> Report:
     """Fuse the model file at `source` and write it to `target`; the report says what was done and proves it.
 
     `progress` is told each phase: reading, fusing, verifying, writing; `tell` what was recognised, once it was read.
-    `sha256` of the source, if it is known, saves a pass over it. `verify=False` is for benchmarks. Raises AppError (see
-    app.errors); NotEquivalent leaves no target.
+    `sha256` of the source, if it is known, saves a pass over it. `verify=False` is for benchmarks.
+    `allowed_globals` are names that a pickle may call, which it else may not: `my.package.Class`, `my.package.*`.
+    Raises AppError (see app.errors); NotEquivalent leaves no target.
     """
     asked = Asked(source, target, filename, options, device, verify)
     clock = _Clock(progress)
     with clock.phase("reading"):
-        steps = _steps_for(source, options, target)
+        steps = _steps_for(source, options, target, Allowed.of(allowed_globals))
         job = steps.read(source, options)
         tell(steps.recognised(job))
     with clock.phase("fusing"):
@@ -57,12 +60,12 @@ def fuse_checkpoint(
     return steps.report(job, plan, evidence, dropped, equivalence, asked, digests, clock.seconds)
 
 
-def _steps_for(source: Path, options: FuseOptions, target: Path) -> Steps[Any, Any, Any, Any]:
+def _steps_for(source: Path, options: FuseOptions, target: Path, allowed: Allowed) -> Steps[Any, Any, Any, Any]:
     """Graph files by their format; of all others, what is in them and what is asked for decides."""
     kind = detect_file(source)
     if kind in GRAPH_KINDS:
         return programs.STEPS
-    opened = open_checkpoint(source, kind)
+    opened = open_checkpoint(source, kind, lambda file: check_loading(file, allowed))
     if not isinstance(opened, Container):
         return trees.steps_for(opened)
     if options.output != "keep" and options.architecture is not None:
@@ -76,10 +79,13 @@ def inspect_checkpoint(source: Path, *, filename: str, sha256: str | None = None
     kind = detect_file(source)
     if kind in GRAPH_KINDS:
         return programs.inspect(source, filename, digest)
-    opened = open_checkpoint(source, kind)
+    unsafe: list[str] = []
+    opened = open_checkpoint(source, kind, lambda file: unsafe.extend(unsafe_names(file, Allowed())))
     if isinstance(opened, Container):
-        return state_dicts.inspect(opened, source, filename, digest)
-    return trees.inspect_job(trees.read_from(opened), source, filename, digest)
+        found = state_dicts.inspect(opened, source, filename, digest)
+    else:
+        found = trees.inspect_job(trees.read_from(opened), source, filename, digest)
+    return found.model_copy(update={"unsafe_globals": tuple(unsafe)})
 
 
 class _Clock:

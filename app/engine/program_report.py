@@ -99,6 +99,7 @@ def report_of(
         refused=refused,
         removed=(),
         read_as=_read_as(job),
+        globals=job.file.globals,
         notes=(*_notes(job, fusion, evidence), *_default_notes(job, defaults)),
         timings_seconds={**seconds, "total": round(sum(seconds.values()), 6)},
         environment=environment_of(asked.device),
@@ -109,7 +110,7 @@ def inspection_of(job: ProgramJob, source: Path, filename: str, digest: str) -> 
     return Inspection(
         input=_input(job, source, filename, digest),
         read_as=_read_as(job),
-        globals=(),
+        globals=job.file.globals,
         notes=(
             *(f"{part.path}: {part.reason}" for part in job.program.skipped),
             *_default_notes(job, job.dialect.defaults(job.file)),

@@ -100,6 +100,7 @@ def report_of(
         refused=refused,
         removed=(*dropped.stripped, *dropped.pruned),
         read_as=read_as(plan.units),
+        globals=job.file.globals,
         notes=_notes(job, plan, replaced_parts),
         timings_seconds={**seconds, "total": round(sum(seconds.values()), 6)},
         environment=environment_of(device),

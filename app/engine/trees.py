@@ -11,6 +11,7 @@ from app.engine.fuse.pairs import with_pairs
 from app.engine.fuse.replace import apply
 from app.engine.fuse.units import find_units
 from app.engine.ir.checkpoint import find_model, strip, total_bytes
+from app.engine.ir.members import check_members
 from app.engine.ir.module import Module
 from app.engine.modules import judge, plan_units, prove_units
 from app.engine.reporting import detected_of, input_of, read_as, recognised_of, report_of
@@ -31,6 +32,7 @@ def read_from(file: TorchFile, options: FuseOptions | None = None) -> Job:
     found = find_model(file.root)  # First: of a file without a model, no option is what is wrong.
     if options is not None:
         _check_options(options)
+    check_members(found.module)
     return Job(file, found, count(found.module), total_bytes(found.module.node))
 
 

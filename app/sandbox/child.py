@@ -50,6 +50,7 @@ def _fuse(request: Request, channel: socket.socket) -> Finished | Rejected:
             device=device,
             progress=progress,
             tell=tell,
+            allowed_globals=request.allowed_globals,
         )
         Path("report.json").write_text(report.model_dump_json(), encoding="utf-8")
     except AppError as error:

@@ -27,6 +27,7 @@ class Request(_Message):
     filename: str
     options: FuseOptions
     device: str
+    allowed_globals: tuple[str, ...] = ()  # names that the operator lets a checkpoint call
 
 
 class Kill(_Message):

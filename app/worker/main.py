@@ -74,6 +74,7 @@ def run_worker(settings: Settings) -> NoReturn:
         device=settings.device,
         timeout_seconds=settings.job_timeout_seconds,
         max_deaths=settings.max_attempts,
+        allowed_globals=settings.allowed_names,
     )
     reaper = Reaper(engine, queue, worker, settings.dead_after_seconds, settings.max_attempts)
     retention = Retention(engine, queue, blobs, settings.retention, settings.row_retention)

@@ -45,6 +45,7 @@ class Bench:
     device: str
     timeout_seconds: float
     max_deaths: int
+    allowed_globals: tuple[str, ...] = ()
 
 
 def run_job(bench: Bench, job_id: str) -> None:
@@ -80,7 +81,13 @@ def _attempt(bench: Bench, job: Job, directory: Path) -> bool:
         bench.blobs.place(job.input.key, directory / "input")
     except BlobNotFound:
         raise JobExpired("The upload of this job is gone.", remedy="Upload it again.") from None
-    request = Request(directory=str(directory), filename=job.input.filename, options=job.options, device=bench.device)
+    request = Request(
+        directory=str(directory),
+        filename=job.input.filename,
+        options=job.options,
+        device=bench.device,
+        allowed_globals=bench.allowed_globals,
+    )
     outcome = bench.forge.run(
         request,
         on_phase=lambda phase: table.set_phase(bench.engine, job, phase),

@@ -73,9 +73,12 @@ def fuse(content: Any, directory: Path, **options: Any) -> Fused:
     return fuse_file(source, target, **options)
 
 
-def fuse_file(source: Path, target: Path, *, load: bool = True, **options: Any) -> Fused:
+def fuse_file(
+    source: Path, target: Path, *, load: bool = True, allowed_globals: tuple[str, ...] = (), **options: Any
+) -> Fused:
     """Fuse and, where its classes are at hand, load again."""
-    report = fuse_checkpoint(source, target, FuseOptions(**options), filename=source.name)
+    asked = FuseOptions(**options)
+    report = fuse_checkpoint(source, target, asked, filename=source.name, allowed_globals=allowed_globals)
     return Fused(report, torch.load(target, weights_only=False) if load else None, target)
 
 

@@ -1,5 +1,7 @@
 """Is a tensor of the file where it says it is? Checked before anything is built on it."""
 
+import torch
+
 from app.engine.ir.node import Global, Object
 from app.engine.ir.tensors import (
     REBUILD_FROM_TYPE,
@@ -17,6 +19,7 @@ from app.engine.ir.tensors import (
 DENSE = frozenset(
     {REBUILD_TENSOR, REBUILD_TENSOR_V2, REBUILD_TENSOR_V3, REBUILD_PARAMETER, REBUILD_PARAMETER_WITH_STATE}
 )
+_REBUILDS = DENSE | {REBUILD_FROM_TYPE}
 _MAX_EXTENT = 1 << 62
 _MAX_REPEATED = 1 << 24  # elements of a tensor with more of them than its storage (expand, unfold)
 
@@ -36,16 +39,35 @@ def unsupported_tensor(node: Object) -> str | None:
     return None
 
 
+def rebuilds_tensor(node: Object) -> bool:
+    """Whether the object is a call that rebuilds a tensor, of whatever kind."""
+    return isinstance(node.origin, Global) and node.origin in _REBUILDS
+
+
 def geometry_fault(node: Object) -> str | None:
     """What is wrong with the tensor that `node` rebuilds, as a sentence; None where it is sound or no tensor at all."""
-    if not isinstance(node.origin, Global) or (node.origin not in DENSE and node.origin != REBUILD_FROM_TYPE):
+    if not rebuilds_tensor(node):
         return None
     if node.how != "reduce":
         return f"{node.origin.path} is not a class"
     tensor = tensor_of(node)
     if tensor is None:
         return f"the arguments of {node.origin.path} are not those of a dense tensor"
-    return tensor_fault(tensor)
+    return tensor_fault(tensor) or _attributes_fault(node)
+
+
+def _attributes_fault(node: Object) -> str | None:
+    """A tensor's own attributes are set one by one: `data` among them would make it another tensor."""
+    if node.origin not in (REBUILD_FROM_TYPE, REBUILD_PARAMETER_WITH_STATE) or len(node.args) != 4:
+        return None
+    state = node.args[3]
+    for part in state if isinstance(state, tuple) else (state,):
+        if part is not None and not isinstance(part, dict):
+            return "the attributes of a tensor are no dictionary"
+        taken = [key for key in part or () if not isinstance(key, str) or hasattr(torch.Tensor, key)]
+        if taken:
+            return f"a tensor is given the attribute {str(taken[0])[:40]!r}, which is torch's own"
+    return None
 
 
 def repeated(node: Object) -> int:

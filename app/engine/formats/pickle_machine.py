@@ -6,7 +6,7 @@ REDUCE, NEWOBJ, NEWOBJ_EX and BUILD are recorded in an Object instead of being p
 import pickle
 from typing import Any
 
-from app.engine.formats.geometry import geometry_fault, repeated, unsupported_tensor
+from app.engine.formats.geometry import geometry_fault, rebuilds_tensor, repeated, unsupported_tensor
 from app.engine.formats.hashable import KeyCheck
 from app.engine.formats.limits import Limits, check_limit
 from app.engine.formats.persistent_ids import Fault, PersistentIds
@@ -31,6 +31,7 @@ class Machine:
         self.unsupported: set[str] = set()
         self.protocol = 0
         self.root: Any = None
+        self.objects: list[Object] = []  # every one, also those that the root will not hold
         self._result: Object | None = None  # of a call, until it is memoised
         self._objects = 0
         self._copied = 0
@@ -137,8 +138,8 @@ class Machine:
 
     def _extend(self, target: Any, values: list[Any]) -> None:
         if isinstance(target, Object):
-            if target.pairs or target.state is not MISSING:
-                raise Fault("an object gets list items after it got pairs or a state")
+            if target.pairs or target.state is not MISSING or rebuilds_tensor(target):
+                raise Fault("an object gets list items after it got pairs or a state, or is a tensor")
             target.items.extend(values)
         elif isinstance(target, list):
             target.extend(values)
@@ -156,8 +157,8 @@ class Machine:
 
     def _set_items(self, target: Any, values: list[Any]) -> None:
         if isinstance(target, Object):
-            if target.state is not MISSING:
-                raise Fault("an object gets pairs after its state")
+            if target.state is not MISSING or rebuilds_tensor(target):
+                raise Fault("an object gets pairs after its state, or is a tensor")
             target = target.pairs
         elif not isinstance(target, dict):
             raise Fault(f"pairs for a {_kind(target)}")
@@ -183,8 +184,9 @@ class Machine:
     def global_name(self, name: tuple[str, str]) -> None:
         known = self.globals.get(name)
         if known is None:
-            if not all(name) or "\n" in name[0] + name[1] or len(name[0]) + len(name[1]) > _LONGEST_NAME:
-                raise Fault("the name of a global is empty, too long or holds a line break")
+            if not all(map(str.isprintable, name)) or not all(name) or len(name[0]) + len(name[1]) > _LONGEST_NAME:
+                raise Fault("the name of a global is empty, too long or not printable")
+            check_limit("different globals", len(self.globals) + 1, self.limits.max_globals)
             known = self.globals[name] = Global(*name)
         self.stack.append(known)
 
@@ -233,7 +235,9 @@ class Machine:
             raise Fault(f"a {_kind(origin)} is called")
         if not isinstance(args, tuple):
             raise Fault(f"the arguments are a {_kind(args)}, not a tuple")
-        return Object(origin, args, how)
+        made = Object(origin, args, how)
+        self.objects.append(made)
+        return made
 
     def _refuse_tensor_class(self, node: Object) -> None:
         fault = geometry_fault(node)
@@ -261,6 +265,8 @@ class Machine:
             raise Fault(f"a state for a {_kind(target)}")
         if target.state is not MISSING:
             raise Fault("an object gets a second state")
+        if rebuilds_tensor(target):  # it would take the place of what the storage holds
+            raise Fault("a state for a tensor")
         target.state = state
 
     def _set_state(self, call: Object) -> None:
@@ -270,7 +276,7 @@ class Machine:
         target, state = call.args if len(call.args) == 2 else (None, None)
         if not isinstance(target, Object) or not self.stack or self.stack[-1] is not target:
             raise Fault("the result of a call is dropped")
-        if target.state is not MISSING:
+        if target.state is not MISSING or rebuilds_tensor(target):
             raise Fault("an object gets a second state")
         target.state, target.setter = state, call.origin
 

@@ -12,7 +12,7 @@ from app.engine.formats.nesting import check_nesting
 from app.engine.formats.persistent_ids import Fault, PersistentIds
 from app.engine.formats.pickle_machine import Machine
 from app.engine.formats.pickle_opcodes import Buffer, malformed, read_operations
-from app.engine.ir.node import Global
+from app.engine.ir.node import Global, Object
 from app.engine.ir.sets import OrderedSet
 from app.errors import UnsupportedContent
 
@@ -24,6 +24,7 @@ class Pickled:
     root: Any
     protocol: int
     globals: frozenset[Global]
+    objects: tuple[Object, ...]  # every one, also those that the root does not hold
     end: int  # the byte behind STOP
 
 
@@ -47,7 +48,8 @@ def read_pickle(buffer: Buffer, start: int, limits: Limits, persistent: Persiste
             names=names,
         )
     check_nesting(machine.root, limits)
-    return Pickled(machine.root, machine.protocol, frozenset(machine.globals.values()), position + 1)
+    named = frozenset(machine.globals.values())
+    return Pickled(machine.root, machine.protocol, named, tuple(machine.objects), position + 1)
 
 
 @contextmanager

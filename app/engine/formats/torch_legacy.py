@@ -37,7 +37,8 @@ def read_torch_legacy(file: MappedFile, limits: Limits) -> TorchFile:
         format="torch-legacy",
         root=pickled.root,
         storages=tuple(persistent.storages.values()),
-        globals=tuple(sorted(name.path for name in pickled.globals)),
+        names=pickled.globals,
+        objects=pickled.objects,
         protocol=pickled.protocol,
         modules=tuple(persistent.modules),
     )

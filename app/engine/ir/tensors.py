@@ -63,6 +63,11 @@ def storage_dtype(kind: Global) -> torch.dtype | None:
     return torch.uint8 if kind.name == "UntypedStorage" else _DTYPES.get(kind.name)
 
 
+def named_dtype(name: str) -> torch.dtype | None:
+    """The dtype of that name below `torch`."""
+    return _NAMED_DTYPES.get(name)
+
+
 def storage_kind(dtype: torch.dtype) -> Global:
     """The storage class that torch writes for `dtype`."""
     name = _STORAGE_NAMES.get(dtype)

@@ -79,5 +79,10 @@ def _told(report: Report, weights: WeightsJob, asked: Asked, digest: str, kind: 
     name = fused_filename(asked.filename).rpartition(".")[0]
     output = report.output.model_copy(update={"filename": f"{name}.{kind}"})
     return report.model_copy(
-        update={"input": given, "output": output, "notes": (*weights.blueprint.notes, *report.notes)}
+        update={
+            "input": given,
+            "output": output,
+            "globals": weights.container.globals,
+            "notes": (*weights.blueprint.notes, *report.notes),
+        }
     )

@@ -63,6 +63,7 @@ def report_of(
         refused=refused,
         removed=(*removed, *pruned),
         read_as=read_as(plan.units),
+        globals=job.container.globals,
         notes=_notes(job, replaced),
         timings_seconds={**seconds, "total": round(sum(seconds.values()), 6)},
         environment=environment_of(asked.device),

@@ -12,7 +12,7 @@ from app.engine.formats.torch_file import TorchFile
 from app.engine.formats.torch_zip import read_torch_zip
 from app.engine.ir.module import mapping
 from app.engine.ir.tensors import tensor_of
-from app.errors import MalformedFile, UnsupportedContent
+from app.errors import MalformedFile, UnsafeGlobals, UnsupportedContent
 
 _MAX_SAMPLES: Final = 512 << 20
 # Plain tensors, containers and the stand-ins of programs that were exported on fake tensors.
@@ -58,7 +58,7 @@ def read_weights(record: FileBytes, what: str, limits: Limits) -> tuple[TorchFil
 def _refuse_foreign(found: TorchFile, what: str, remedy: str) -> None:
     foreign = [name for name in found.globals if name not in _PLAIN and not _is_torch_value(name)]
     if foreign:
-        raise UnsupportedContent(
+        raise UnsafeGlobals(
             f"the {what} in the file hold objects of other kinds than tensors: {', '.join(foreign)[:1000]}",
             remedy=f"torch.export.load would run their code. {remedy}",
             names=foreign[:12],

@@ -16,9 +16,13 @@ class Pt2File(Exported):
     """An exported program as it lies in its file."""
 
     format: ClassVar[str] = "pt2"
-    globals: ClassVar[tuple[str, ...]] = ()  # no name in the file is ever looked up
 
     archive: Archive
     document: Table  # the program's JSON; not to be written to
     payloads: Mapping[str, Payload]  # by path
     pickled: Mapping[str, TorchFile]  # by folder, where its tensors are in one file of torch.save (torch 2.8)
+
+    @property
+    def globals(self) -> tuple[str, ...]:
+        """Those of its pickled tensors; no name in the file is ever looked up."""
+        return tuple(sorted({name for file in self.pickled.values() for name in file.globals}))
