@@ -251,7 +251,7 @@ class Machine:
             raise Fault("the arguments of an OrderedDict are not one list of pairs")
         # One list may be given to many calls: what is copied counts as work.
         self._copied += len(pairs)
-        check_limit("pairs of ordered dictionaries", self._copied, self.limits.max_objects)
+        check_limit("pairs of ordered dictionaries", self._copied, self.limits.max_pairs)
         for pair in pairs:
             if not isinstance(pair, (list, tuple)) or len(pair) != 2:
                 raise Fault("the arguments of an OrderedDict are not one list of pairs")

@@ -15,7 +15,13 @@ from app.engine.formats.zip_writer import ZipWriter
 from app.errors import MalformedFile, UnsupportedContent
 
 _SERIALIZATION_ID = ".data/serialization_id"
+# What torch writes beside pickle, storages and byte order: each a number in decimal.
+_NUMBERS = frozenset({"version", ".format_version", ".storage_alignment", ".data/version", _SERIALIZATION_ID})
+_LONGEST_NUMBER = 64
 _LARGEST_SMALL_RECORD = 1 << 16
+_NOTES = (".json", ".txt", ".yaml", ".yml", ".toml", ".md", ".csv")  # what users add is kept
+_LARGEST_NOTE = 16 << 20
+_SHOWN = 6
 
 
 def read_torch_zip(file: MappedFile, limits: Limits) -> TorchFile:
@@ -26,6 +32,7 @@ def read_torch_zip(file: MappedFile, limits: Limits) -> TorchFile:
         raise MalformedFile("zip archive: there is no record data.pkl")
     check_limit("bytes of the pickle", object_pickle.nbytes, limits.max_pickle_bytes)
     _check_byte_order(records)
+    _check_others(records)
 
     def open_bytes(key: str, nbytes: int) -> FileBytes:
         record = records.get(f"data/{key}")
@@ -37,6 +44,7 @@ def read_torch_zip(file: MappedFile, limits: Limits) -> TorchFile:
 
     persistent = PersistentIds(open_bytes, limits)
     pickled = read_pickle(object_pickle.read(), 0, limits, persistent)
+    _refuse_foreign(records, {f"data/{key}" for key in persistent.storages})
     leading, trailing = _around_storages(records)
     return TorchFile(
         format="torch-zip",
@@ -93,6 +101,35 @@ def _check_byte_order(records: dict[str, FileBytes]) -> None:
         )
     if content != b"little":
         raise MalformedFile(f"zip archive: byteorder is {content[:20]!r}")
+
+
+def _check_others(records: dict[str, FileBytes]) -> None:
+    for name in _NUMBERS & records.keys():
+        if records[name].nbytes > _LONGEST_NUMBER or not records[name].read().strip().isdigit():
+            raise MalformedFile(f"zip archive: the record {name} is not a number")
+
+
+def _refuse_foreign(records: dict[str, FileBytes], storages: set[str]) -> None:
+    """What torch did not write and is no text is not handed on: modules, libraries, a second pickle."""
+    others = records.keys() - storages - _NUMBERS - {"data.pkl", "byteorder"}
+    foreign = sorted(name for name in others if not _is_note(name, records[name]))
+    if foreign:
+        shown = ", ".join(name[:100] for name in foreign[:_SHOWN]) + (", ..." if len(foreign) > _SHOWN else "")
+        raise UnsupportedContent(
+            f"the archive holds {len(foreign)} records that are not of the checkpoint: {shown}",
+            remedy="Upload the file as torch.save wrote it.",
+            names=[name[:100] for name in foreign[:_SHOWN]],
+        )
+
+
+def _is_note(name: str, record: FileBytes) -> bool:
+    if not name.endswith(_NOTES) or record.nbytes > _LARGEST_NOTE:
+        return False
+    try:
+        record.read().decode("utf-8")
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def _around_storages(records: dict[str, FileBytes]) -> tuple[tuple[FileBytes, ...], tuple[FileBytes, ...]]:

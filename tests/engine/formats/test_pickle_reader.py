@@ -17,7 +17,13 @@ from app.engine.ir.tensors import MemoryBytes
 from app.errors import MalformedFile, TooLarge, UnsupportedContent
 
 SMALL = Limits(
-    max_depth=50, max_memo=1000, max_objects=5000, max_operations=50_000, max_complex_keys=20, max_repeated=50
+    max_depth=50,
+    max_memo=1000,
+    max_objects=5000,
+    max_operations=50_000,
+    max_complex_keys=20,
+    max_repeated=50,
+    max_pairs=5000,
 )
 
 
