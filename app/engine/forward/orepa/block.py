@@ -15,20 +15,20 @@ from app.engine.ir.graph import Const, Value
 from app.engine.ir.module import Module
 
 _GEOMETRY = ("kernel_size", "in_channels", "out_channels", "groups", "stride", "padding", "dilation")
-_POINTWISE = ("weight_or1x1_origin", "weight_or1x1_l2i_conv1", "weight_or1x1_l2i_conv2", "vector")
+POINTWISE = ("weight_or1x1_origin", "weight_or1x1_l2i_conv1", "weight_or1x1_l2i_conv2", "vector")
 _AVERAGE = ("weight_orepa_avg_conv", "weight_orepa_avg_avg")
 _FILTER = ("weight_orepa_pfir_conv", "weight_orepa_prior")
 _SEQUENCE = ("weight_orepa_1x1_kxk_idconv1", "id_tensor", "weight_orepa_1x1_kxk_conv2")
 _CENTRE = "weight_orepa_1x1"
 _SEPARABLE = ("weight_orepa_gconv_dw", "weight_orepa_gconv_pw")
-_WEIGHTS = ("weight_orepa_origin", *_AVERAGE, *_FILTER, *_SEQUENCE, _CENTRE, *_SEPARABLE, "vector")
+WEIGHTS = ("weight_orepa_origin", *_AVERAGE, *_FILTER, *_SEQUENCE, _CENTRE, *_SEPARABLE, "vector")
 
 
 def orepa_1x1(block: Block, x: Value, ops: Ops) -> Any:
     """nonlinear(bn(conv(x))) of two branches; deployed one 1x1 convolution."""
     if block.find("or1x1_reparam") is not None:
         return block.nonlinear(block.or1x1_reparam(x))
-    kernel = expression(kernels.pointwise_kernel, *(getattr(block, name) for name in _POINTWISE))
+    kernel = expression(kernels.pointwise_kernel, *(getattr(block, name) for name in POINTWISE))
     return block.nonlinear(block.bn(convolved(block, x, kernel, ops)))
 
 
@@ -47,7 +47,7 @@ def orepa(block: Block, x: Any, ops: Ops) -> Any:
 def generated_kernel(block: Block) -> Const:
     """The kernel of all branches, (out, in / groups, k, k)."""
     generate = partial(_kernel, block.in_channels, block.groups, block.kernel_size)
-    return expression(generate, *(getattr(block, name) for name in _WEIGHTS))
+    return expression(generate, *(getattr(block, name) for name in WEIGHTS))
 
 
 def _kernel(
@@ -112,14 +112,14 @@ def counts_fit(module: Module, *names: str) -> bool:
 
 
 def _orepa_fits(module: Module) -> bool:
-    weights = all(module.tensor(name) is not None for name in _WEIGHTS)
+    weights = all(module.tensor(name) is not None for name in WEIGHTS)
     norm = module.attribute("weight_only", False) is True or has_children(module, "bn")
     trained = weights and norm and counts_fit(module, "in_channels", "groups", "kernel_size")
     return has_children(module, "nonlinear") and (trained or has_children(module, "orepa_reparam"))
 
 
 def _pointwise_fits(module: Module) -> bool:
-    trained = has_children(module, "bn") and all(module.tensor(name) is not None for name in _POINTWISE)
+    trained = has_children(module, "bn") and all(module.tensor(name) is not None for name in POINTWISE)
     return has_children(module, "nonlinear") and (trained or has_children(module, "or1x1_reparam"))
 
 
@@ -129,19 +129,19 @@ FAMILIES = (
         ("blocks.OREPA_1x1",),
         orepa_1x1,
         _pointwise_fits,
-        deploy=deploy_form("or1x1_reparam", lambda module: _POINTWISE),
+        deploy=deploy_form("or1x1_reparam", lambda module: POINTWISE),
         example_shapes=maps(),
-        members=Members(("nonlinear", "deploy", *_GEOMETRY), (*_POINTWISE, "bn", "branch_counter", "or1x1_reparam")),
+        members=Members(("nonlinear", "deploy", *_GEOMETRY), (*POINTWISE, "bn", "branch_counter", "or1x1_reparam")),
     ),
     Family(
         "OREPA OREPA",
         ("blocks.OREPA",),
         orepa,
         _orepa_fits,
-        deploy=deploy_form("orepa_reparam", lambda module: _WEIGHTS),
+        deploy=deploy_form("orepa_reparam", lambda module: WEIGHTS),
         example_shapes=maps(),
         members=Members(
-            ("nonlinear", "deploy", "weight_only", *_GEOMETRY), (*_WEIGHTS, "bn", "branch_counter", "orepa_reparam")
+            ("nonlinear", "deploy", "weight_only", *_GEOMETRY), (*WEIGHTS, "bn", "branch_counter", "orepa_reparam")
         ),
     ),
 )

@@ -10,7 +10,7 @@ from app.engine.forward.trace import Block, Ops
 from app.engine.ir.graph import Value
 from app.engine.ir.module import Module
 
-_VARIANTS = ("V1", "V2", "V3", "V4", "V5")  # they differ in which branch has a norm of its own
+_VARIANTS = ("", "V1", "V2", "V3", "V4", "V5")  # they differ in which branch has a norm of its own
 _MEMBERS = Members(
     ("nonlinearity", "se", "deploy", "groups", "in_channels", "use_scale", "drop_path"),
     (*BRANCHES, "bn", "rbr_reparam", "id_tensor", "_id_tensor"),

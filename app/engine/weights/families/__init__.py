@@ -5,7 +5,21 @@ from typing import Final
 
 from app.engine.weights.blueprint import Blueprint, Match, Mismatch, Provider
 from app.engine.weights.container import Tensors
-from app.engine.weights.families import acnet, dbb, mobileone, repvgg, ultralytics, yolov7, yolov9, yolov10
+from app.engine.weights.families import (
+    acnet,
+    conv_norm,
+    dbb,
+    mobileone,
+    orepa,
+    qarepvgg,
+    replknet,
+    repvgg,
+    ultralytics,
+    unireplknet,
+    yolov7,
+    yolov9,
+    yolov10,
+)
 from app.engine.weights.families.form import BlockForm, FamilyForm, build_family, share_of
 from app.engine.weights.tree import tree_of
 from app.engine.weights.wanted import Architecture
@@ -13,9 +27,11 @@ from app.engine.weights.wanted import Architecture
 _FORMS: Final[dict[str, FamilyForm]] = {
     form.name: form
     for form in (
-        *(repvgg.FORM, mobileone.FORM, dbb.FORM, acnet.FORM, yolov7.FORM),
+        *(repvgg.FORM, qarepvgg.FORM, mobileone.FORM, dbb.FORM, acnet.FORM, orepa.FORM),
+        *(replknet.FORM, unireplknet.FORM, yolov7.FORM),
         *ultralytics.FORMS,
         *(yolov9.FORM, yolov10.FORM),
+        *conv_norm.FORMS,
     )
 }
 

@@ -2,7 +2,7 @@
 
 from app.engine.ir.module import Module
 from app.engine.weights.dress import dress
-from app.engine.weights.families.form import BlockForm, FamilyForm, Parts, Setting
+from app.engine.weights.families.form import BlockForm, FamilyForm, Parts, Setting, holding
 from app.engine.weights.families.layers import convolve, groups_of, layer, misshapen, normalise, weight_of
 
 _CLASS = ("acb", "ACBlock")
@@ -30,4 +30,4 @@ def _dress(block: Module, setting: Setting) -> int:
     return weight.shape[0]
 
 
-FORM = FamilyForm("acnet", "ACNet", (BlockForm(_is_block, _parts, _dress),), "fused_conv")
+FORM = FamilyForm("acnet", "ACNet", (BlockForm(_is_block, _parts, _dress),), holding("fused_conv"))

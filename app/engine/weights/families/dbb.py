@@ -2,7 +2,7 @@
 
 from app.engine.ir.module import Module
 from app.engine.weights.dress import add_child, dress
-from app.engine.weights.families.form import BlockForm, FamilyForm, Parts, Setting
+from app.engine.weights.families.form import BlockForm, FamilyForm, Parts, Setting, holding
 from app.engine.weights.families.identity import identity_kernel
 from app.engine.weights.families.layers import (
     IDENTITY,
@@ -109,4 +109,4 @@ def _padded_norm(module: Module, padding: int, channels: int, eps: float) -> Non
     dress(module, (_MODULE, "BNAndPadLayer"), pad_pixels=padding)
 
 
-FORM = FamilyForm("dbb", "DBB", (BlockForm(_is_block, _parts, _dress),), "dbb_reparam")
+FORM = FamilyForm("dbb", "DBB", (BlockForm(_is_block, _parts, _dress),), holding("dbb_reparam"))

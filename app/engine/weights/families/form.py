@@ -62,6 +62,11 @@ class BlockForm:
     dress: Callable[[Module, Setting], int]
 
 
+def holding(*names: str) -> Callable[[Module], bool]:
+    """Whether a module has a child of one of these names."""
+    return lambda module: any(module.child(name) is not None for name in names)
+
+
 @dataclass(frozen=True, slots=True)
 class FamilyForm:
     """The kinds of blocks that a family's models are made of; the first that fits a module serves."""
@@ -69,9 +74,10 @@ class FamilyForm:
     name: str  # as in `architecture=repvgg`
     title: str
     blocks: tuple[BlockForm, ...]
-    deployed: str = ""  # the child that a block has which was fused already
+    deployed: Callable[[Module], bool] = lambda module: False  # whether a module was fused already
     eps: float = 1e-5  # torch.nn's default, where the family's code does not set another
     classes: Callable[[Module], int | None] = lambda root: None  # where no Linear tells
+    assumes: str = ""  # what the names do not tell either, and the report says
     reduce: Callable[[Module], Reduced] = lambda root: NOTHING  # takes out what inference never reads
     known_by: Callable[[Module], bool] = lambda root: False  # whether a tree can only be of this family
 
@@ -95,7 +101,7 @@ def build_family(form: FamilyForm, wanted: Architecture, tensors: Tensors) -> Bl
     reduced = form.reduce(root)  # first: what goes needs no fusing
     reduction = _reduction(reduced, census, root, tensors)
     found = form.found(root)
-    fused = sum(1 for module in root.walk() if module.child(form.deployed) is not None) if form.deployed else 0
+    fused = sum(1 for module in root.walk() if form.deployed(module))
     if not found and not fused:
         return Mismatch(reason=f"none of its {len(tensors):,} tensors is in a block of {form.title}")
     mismatch = _compared(found)
@@ -107,6 +113,7 @@ def build_family(form: FamilyForm, wanted: Architecture, tensors: Tensors) -> Bl
         notes.append(
             f"eps {eps:g} was taken for all batch norms: it is not in the file (architecture={form.name}:eps=...)"
         )
+    notes += [form.assumes] if form.assumes and found else []
     return Blueprint(
         root,
         units,
@@ -174,7 +181,7 @@ def _units(form: FamilyForm, found: Sequence[tuple[Module, BlockForm]], eps: flo
             family = family_of(block)
             shapes = family.example_shapes(block) if family is not None else None
             assert shapes is not None
-            yield unit_of(block, shapes, assumed=False)
+            yield unit_of(block, shapes, assumed=bool(form.assumes))
         except UnknownFlow as unknown:
             raise UnsupportedContent(
                 f"{unknown.path or block.path} can't be read as a part of {form.title}: {unknown.reason}",

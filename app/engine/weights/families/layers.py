@@ -11,6 +11,7 @@ SEQUENTIAL = ("torch.nn.modules.container", "Sequential")
 MODULE_LIST = ("torch.nn.modules.container", "ModuleList")
 IDENTITY = ("torch.nn.modules.linear", "Identity")
 RELU = ("torch.nn.modules.activation", "ReLU")
+GELU = ("torch.nn.modules.activation", "GELU")
 
 
 def weight_of(module: Module) -> StoredTensor:

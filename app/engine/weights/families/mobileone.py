@@ -2,7 +2,7 @@
 
 from app.engine.ir.module import Module
 from app.engine.weights.dress import add_child, dress
-from app.engine.weights.families.form import BlockForm, FamilyForm, Parts, Setting
+from app.engine.weights.families.form import BlockForm, FamilyForm, Parts, Setting, holding
 from app.engine.weights.families.layers import (
     IDENTITY,
     MODULE_LIST,
@@ -82,4 +82,4 @@ def _gate(block: Module) -> None:
     dress(gate, _SE_CLASS)
 
 
-FORM = FamilyForm("mobileone", "MobileOne", (BlockForm(_is_block, _parts, _dress),), "reparam_conv")
+FORM = FamilyForm("mobileone", "MobileOne", (BlockForm(_is_block, _parts, _dress),), holding("reparam_conv"))

@@ -2,7 +2,7 @@
 
 from app.engine.ir.module import Module
 from app.engine.weights.dress import add_child, dress
-from app.engine.weights.families.form import BlockForm, FamilyForm, Parts, Setting
+from app.engine.weights.families.form import BlockForm, FamilyForm, Parts, Setting, holding
 from app.engine.weights.families.layers import (
     IDENTITY,
     RELU,
@@ -88,5 +88,5 @@ FORM = FamilyForm(
     "repvgg",
     "RepVGG",
     (BlockForm(_is_block, _parts, _dress), BlockForm(_is_conv_bn, _conv_bn_parts, _dress_conv_bn)),
-    "rbr_reparam",
+    holding("rbr_reparam"),
 )
