@@ -3,12 +3,13 @@
 import base64
 import re
 from dataclasses import dataclass
-from urllib.parse import quote
 
 from fastapi import Request
 from starlette.responses import Response, StreamingResponse
 
+from app.api.filenames import content_disposition
 from app.api.problems import answer_problem
+from app.api.refusals import RangeNotSatisfiable
 from app.errors import JobExpired, Problem
 from app.storage import BlobNotFound, Blobs
 
@@ -57,15 +58,6 @@ def send_download(blobs: Blobs, download: Download, request: Request) -> Respons
     return StreamingResponse(pieces, status_code=status, headers=headers, media_type="application/octet-stream")
 
 
-def content_disposition(filename: str) -> str:
-    """RFC 6266: a quoted ASCII name that can't break out of its quotes, and the true one where that differs."""
-    plain = re.sub(r"[^A-Za-z0-9 !#$&+,.=@^_`{}~()\[\]-]", "_", filename)
-    header = f'attachment; filename="{plain}"'
-    if plain != filename:
-        header += f"; filename*=UTF-8''{quote(filename, safe='')}"
-    return header
-
-
 def _names(if_none_match: str | None, etag: str) -> bool:
     if if_none_match is None:
         return False
@@ -89,11 +81,8 @@ def _range(asked: str, size: int) -> tuple[int, int] | None:
 
 
 def _unsatisfiable(download: Download, request: Request) -> Response:
-    problem = Problem(
-        "range-not-satisfiable",
-        416,
-        "There are no such bytes",
+    outside = RangeNotSatisfiable(
         f"{request.headers['range'][:100]} lies outside of the file's {download.bytes:,} bytes.",
-        "Ask for a range inside of the file, or for all of it.",
+        remedy="Ask for a range inside of the file, or for all of it.",
     )
-    return answer_problem(problem, request.url.path, {"Content-Range": f"bytes */{download.bytes}"})
+    return answer_problem(Problem.of(outside), request.url.path, {"Content-Range": f"bytes */{download.bytes}"})

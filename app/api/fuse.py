@@ -12,13 +12,13 @@ from starlette.responses import Response
 from app.api.access import Caller
 from app.api.admission import Incoming
 from app.api.deps import BaseUrl, CallerDep, Service, ServiceDep
-from app.api.jobs import answer_job, answer_model
+from app.api.documented import OF_CALLERS, OF_UPLOADS, documented, of_jobs
+from app.api.jobs import BYTES, answer_job, answer_model
 from app.api.multipart import read_boundary
-from app.api.problems import documented
 from app.api.schemas import JobView, job_path
 from app.api.uploads import Receiver
 from app.api.waiting import WaitDep, job_or_404, wait_for
-from app.errors import InvalidOption
+from app.errors import InvalidOption, JobCanceled, JobNotFound
 from app.jobs.job import Input
 from app.jobs.quotas import Usage, lock_admission, read_usage
 from app.jobs.table import insert_job
@@ -28,15 +28,25 @@ from app.storage import input_key
 router = APIRouter(tags=["fuse"])
 
 _WAITED: dict[int | str, dict[str, Any]] = {
-    200: {"description": "The fused file, where `wait` is given.", "content": {"application/octet-stream": {}}}
+    200: {"description": "The fused file, where `wait` is given.", "content": {"application/octet-stream": BYTES}}
 }
 
 
 def _form() -> dict[str, object]:
     """The form for OpenAPI: the options' own schema and the file."""
     options = {name: _field(schema) for name, schema in FuseOptions.model_json_schema()["properties"].items()}
-    file = {"type": "string", "format": "binary", "description": "The checkpoint, as training wrote it."}
-    schema = {"type": "object", "required": ["model"], "properties": {"model": file, **options}}
+    file = {
+        "type": "string",
+        "format": "binary",
+        "minLength": 1,
+        "description": "The checkpoint, as training wrote it.",
+    }
+    schema = {
+        "type": "object",
+        "required": ["model"],
+        "properties": {"model": file, **options},
+        "additionalProperties": False,
+    }
     return {"requestBody": {"required": True, "content": {"multipart/form-data": {"schema": schema}}}}
 
 
@@ -53,7 +63,7 @@ def _field(schema: dict[str, Any]) -> dict[str, Any]:
     status_code=202,
     response_model=JobView,
     openapi_extra=_form(),
-    responses=_WAITED | documented(410, 413, 415, 422, 500, 503, 507),
+    responses=_WAITED | documented(*OF_CALLERS, *OF_UPLOADS, *of_jobs(), JobNotFound, JobCanceled),
 )
 async def fuse(request: Request, service: ServiceDep, caller: CallerDep, base_url: BaseUrl, wait: WaitDep) -> Response:
     """Fuse a checkpoint. After a 202 the job is not lost, whatever crashes."""

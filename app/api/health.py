@@ -8,21 +8,26 @@ from fastapi import APIRouter
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 
 from app.api.deps import BaseUrl, Service, ServiceDep
+from app.api.documented import documented
 from app.api.schemas import Health
 from app.jobs.liveness import has_live_worker
 
 router = APIRouter()
 
+# 503 has two kinds of answers: this one, and what every request may be refused with.
+_HEALTH = documented()
+_HEALTH[503]["content"]["application/json"] = {"schema": {"$ref": "#/components/schemas/Health"}}
+
 
 @router.head("/livez", include_in_schema=False, response_class=PlainTextResponse)
-@router.get("/livez", tags=["health"], response_class=PlainTextResponse)
+@router.get("/livez", tags=["health"], response_class=PlainTextResponse, responses=documented())
 async def livez() -> str:
     """The process answers."""
     return "ok\n"
 
 
 @router.head("/readyz", include_in_schema=False)
-@router.get("/readyz", tags=["health"], response_model=Health, responses={503: {"model": Health}})
+@router.get("/readyz", tags=["health"], response_model=Health, responses=_HEALTH)
 async def readyz(service: ServiceDep) -> Response:
     """Database, blob store and at least one worker are there."""
     checks = await anyio.to_thread.run_sync(_check, service)

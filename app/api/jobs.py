@@ -7,11 +7,13 @@ from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from app.api.deps import BaseUrl, CallerDep, Service, ServiceDep
+from app.api.documented import OF_CALLERS, documented, of_jobs
 from app.api.downloads import Download, send_download
-from app.api.problems import answer_problem, documented
+from app.api.problems import answer_problem
+from app.api.refusals import CrossSite, RangeNotSatisfiable
 from app.api.schemas import JobView, job_path, view_job
 from app.api.waiting import WaitDep, job_or_404, wait_for
-from app.errors import JobCanceled, JobExpired, JobNotFinished
+from app.errors import InvalidOption, JobCanceled, JobExpired, JobNotFinished, JobNotFound, StorageUnavailable
 from app.jobs.job import Job, Output
 from app.jobs.table import cancel, expire, read_job
 from app.report import Report
@@ -19,18 +21,17 @@ from app.storage import BlobNotFound, job_prefix
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
 
-# A job that failed answers with its own problem where its result would be: what a file can be refused for.
-_OF_JOBS = (413, 415, 422, 500, 503, 507)
-
+BYTES = {"schema": {"type": "string", "format": "binary"}}
+_OF_RESULTS = (*OF_CALLERS, JobNotFound, JobNotFinished, JobCanceled, *of_jobs())
 _MODEL: dict[int | str, dict[str, Any]] = {
-    200: {"description": "The fused file.", "content": {"application/octet-stream": {}}},
-    206: {"description": "The range of it that was asked for.", "content": {"application/octet-stream": {}}},
+    200: {"description": "The fused file.", "content": {"application/octet-stream": BYTES}},
+    206: {"description": "The range of it that was asked for.", "content": {"application/octet-stream": BYTES}},
     304: {"description": "Not changed."},
 }
 
 
 @router.head("/{job_id}", include_in_schema=False)
-@router.get("/{job_id}", response_model=JobView, responses=documented(404, 422, 503))
+@router.get("/{job_id}", response_model=JobView, responses=documented(*OF_CALLERS, JobNotFound, InvalidOption))
 async def read_state(
     job_id: str, service: ServiceDep, caller: CallerDep, base_url: BaseUrl, wait: WaitDep, request: Request
 ) -> Response:
@@ -40,7 +41,9 @@ async def read_state(
 
 
 @router.head("/{job_id}/model", include_in_schema=False)
-@router.get("/{job_id}/model", response_class=Response, responses=_MODEL | documented(404, 409, 410, 416, *_OF_JOBS))
+@router.get(
+    "/{job_id}/model", response_class=Response, responses=_MODEL | documented(*_OF_RESULTS, RangeNotSatisfiable)
+)
 async def read_model(job_id: str, service: ServiceDep, caller: CallerDep, wait: WaitDep, request: Request) -> Response:
     """The fused file. Without a result: 409 while the job goes on, else the problem for which there is none."""
     job = await wait_for(service, caller, job_id, wait, request)
@@ -48,7 +51,7 @@ async def read_model(job_id: str, service: ServiceDep, caller: CallerDep, wait: 
 
 
 @router.head("/{job_id}/report", include_in_schema=False)
-@router.get("/{job_id}/report", response_model=Report, responses=documented(404, 409, 410, *_OF_JOBS))
+@router.get("/{job_id}/report", response_model=Report, responses=documented(*_OF_RESULTS))
 async def read_report(job_id: str, service: ServiceDep, caller: CallerDep, wait: WaitDep, request: Request) -> Response:
     """The report on a fused file: what was replaced, refused and removed, and how far the outputs moved."""
     job = await wait_for(service, caller, job_id, wait, request)
@@ -59,7 +62,9 @@ async def read_report(job_id: str, service: ServiceDep, caller: CallerDep, wait:
     return Response(report, media_type="application/json", headers=wait.headers)
 
 
-@router.delete("/{job_id}", response_model=JobView, responses=documented(404, 503))
+@router.delete(
+    "/{job_id}", response_model=JobView, responses=documented(*OF_CALLERS, CrossSite, JobNotFound, StorageUnavailable)
+)
 async def delete(job_id: str, service: ServiceDep, caller: CallerDep, base_url: BaseUrl) -> Response:
     """End a job and remove its files.
 

@@ -36,7 +36,7 @@ def build_api(service: Service) -> FastAPI:
     for part in (fuse, jobs, health):
         api.include_router(part.router)
     install_problems(api)
-    _describe_problems(api)
+    _complete_document(api, keys=service.keyring is not None)
     return api
 
 
@@ -91,14 +91,24 @@ def _version() -> str:
         return "0"
 
 
-def _describe_problems(api: FastAPI) -> None:
-    """Put the problem document into the components that the routes refer to."""
+def _complete_document(api: FastAPI, *, keys: bool) -> None:
+    """Put into the OpenAPI document what the routes refer to, and which of them ask for a key."""
     generate = api.openapi
 
     def openapi() -> dict[str, object]:
         document = generate()
-        schemas = document.setdefault("components", {}).setdefault("schemas", {})
-        schemas["ProblemDocument"] = ProblemDocument.model_json_schema()
+        parts = document.setdefault("components", {})
+        parts.setdefault("schemas", {})["ProblemDocument"] = ProblemDocument.model_json_schema()
+        parts["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer", "description": "An API key."}}
+        for path, operations in document["paths"].items():
+            for operation in operations.values():
+                if path.startswith(("/fuse", "/v1/")):
+                    operation["security"] = [{"key": []}] if keys else [{}, {"key": []}]
+                # The framework's own, where a route documents no 422: nothing is ever answered with it.
+                if "HTTPValidationError" in str(operation["responses"].get("422")):
+                    del operation["responses"]["422"]
+        for unused in ("HTTPValidationError", "ValidationError"):
+            parts["schemas"].pop(unused, None)
         return document
 
     api.openapi = openapi  # type: ignore[method-assign]  # FastAPI documents this way of changing its document

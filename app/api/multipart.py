@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
+from app.api.filenames import clean_filename
 from app.errors import MalformedUpload, NotMultipart
 
 _HOW = "Send the file as a form field named model: curl -F model=@yolov7.pt http://.../fuse"
@@ -111,16 +112,6 @@ class MultipartReader:
 
     def _on_end(self) -> None:
         self._complete = True
-
-
-def clean_filename(name: str) -> str:
-    """The last part of a path, without control characters and of bearable length; `model` if nothing is left."""
-    last = name.replace("\\", "/").rsplit("/", 1)[-1]
-    kept = "".join(one for one in last if one.isprintable()).strip().strip(".") if last.strip(". ") else ""
-    if len(kept) > 150:
-        stem, dot, suffix = kept.rpartition(".")
-        kept = stem[: 150 - len(suffix)] + dot + suffix if dot and len(suffix) <= 20 else kept[:150]
-    return kept or "model"
 
 
 def _text(raw: bytes) -> str:

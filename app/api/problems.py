@@ -1,7 +1,6 @@
 """Every error answer of the API, as an RFC 9457 problem document. One of the three doors where a bug is caught."""
 
 import logging
-from typing import Any
 
 import sqlalchemy as sa
 from fastapi import FastAPI, Request
@@ -10,6 +9,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from starlette.routing import Match
 
+from app.api.documented import MEDIA_TYPE
 from app.api.refusals import InvalidKey
 from app.api.schemas import problem_document
 from app.errors import (
@@ -22,7 +22,6 @@ from app.errors import (
     StorageUnavailable,
 )
 
-MEDIA_TYPE = "application/problem+json"
 _CHALLENGE = 'Bearer realm="fusebox"'  # RFC 6750
 _TRY_AGAIN_SECONDS = {409: "1", 429: "5", 503: "5"}
 
@@ -127,12 +126,3 @@ async def _bug(request: Request, error: Exception) -> Response:
     # The server logs the exception with its traceback; the caller gets neither.
     unknown = InternalError("The request could not be served.", remedy="Try again; the operator finds it in the log.")
     return answer_problem(Problem.of(unknown), request.url.path)
-
-
-def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """Entries for OpenAPI: these statuses are answered with a problem document."""
-    reference = {"schema": {"$ref": "#/components/schemas/ProblemDocument"}}
-    return {
-        status: {"description": "A problem; see its `code` and `remedy`.", "content": {MEDIA_TYPE: reference}}
-        for status in statuses
-    }

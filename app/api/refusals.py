@@ -59,6 +59,14 @@ class CrossSite(AppError):
     title = "Pages of other sites can't use this service"
 
 
+class RangeNotSatisfiable(AppError):
+    """The range that is asked for lies outside of the file."""
+
+    code = "range-not-satisfiable"
+    status = 416
+    title = "There are no such bytes"
+
+
 class HeadersTooLarge(AppError):
     """There are too many headers, or they are too long."""
 
