@@ -168,8 +168,8 @@ def test_a_head_of_another_kind_is_kept_whole(missing: str, tmp_path: Path) -> N
 
 @pytest.mark.parametrize(
     ("net", "first"),
-    [(_of_both_branches(), "yolov10"), (_net("small"), "yolov9"), (_of_both_branches(dfl=None), "ultralytics")],
-    ids=["yolov10", "yolov9", "neither"],
+    [(_of_both_branches(), "yolov10"), (_net("small"), "yolov9")],
+    ids=["yolov10", "yolov9"],
 )
 def test_a_file_with_branches_for_training_is_told_the_architecture_that_drops_them(
     net: dict[str, Tensor], first: str, tmp_path: Path
