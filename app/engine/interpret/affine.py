@@ -17,6 +17,20 @@ from app.engine.ir.graph import Graph, Node
 
 __all__ = ["Barrier", "Cut", "Offer", "Place", "Reading", "Region", "read"]
 
+_LINEAR = (ir.Conv, ir.Linear, ir.BatchNorm, ir.Scale, ir.Shift)
+_NAMES: Mapping[type, str] = {
+    ir.Add: "a sum",
+    ir.Concat: "a concatenation",
+    ir.AvgPool: "an average pool",
+    ir.Conv: "a convolution",
+    ir.Linear: "a Linear",
+    ir.BatchNorm: "a batch norm",
+    ir.Pad: "padding",
+    ir.Take: "a choice of channels",
+    ir.Scale: "a factor",
+    ir.Shift: "an offset",
+}
+
 # The price of what would be written for a stretch, why it can't be written, or None if nothing stands for its kind.
 Offer = Callable[[Pending], Cost | Refusal | None]
 
@@ -79,7 +93,7 @@ def _reason(node: Node, reach: Reach, choice: Choice) -> Refusal:
         choice.rejected.get(id(node)),
         reach.refused.get(id(node)),
         _closed(only, reach, beside=True),
-        _closed(reach.maker(node.inputs[0]), reach, beside=True),
+        _closed(_with_numbers(reach.maker(node.inputs[0])), reach, beside=True),
     )
     return next((cause for cause in causes if cause is not None), None) or _standing(node, reach)
 
@@ -92,12 +106,27 @@ def _closed(node: Node | None, reach: Reach, beside: bool = False) -> Refusal | 
     return Refusal(closed.code, closed.reason)
 
 
+def _with_numbers(maker: Node | None) -> Node | None:
+    """What could take in a norm behind it: a sum or a concatenation has no numbers of its own."""
+    return maker if maker is not None and any(maker.consts()) else None
+
+
 def _standing(node: Node, reach: Reach) -> Refusal:
-    for value, name in ((node.output, "output"), (node.inputs[0], "input")):
+    """What stands on both sides: a convolution that others read, too, or that they have to themselves, or none."""
+    above, readers = reach.maker(node.inputs[0]), reach.readers(node.output)
+    for value, beside, name in (
+        (node.output, readers, "output"),
+        (node.inputs[0], [above] if above is not None else [], "input"),
+    ):
         count = reach.count(value)
-        if count > 1 and (value is node.output or reach.maker(value) is not None):
+        if count > 1 and any(isinstance(one.operation, _LINEAR) for one in beside):
             return Refusal("several-readers", f"its {name} is read {count} times")
-    above = reach.maker(node.inputs[0])
-    source = above.operation if above else None
-    stands = "the input" if source is None else source.name if isinstance(source, ir.Apply) else type(source).__name__
-    return Refusal("no-convolution-beside", f"stands after {stands}, and no convolution directly follows")
+    follows = " and ".join(dict.fromkeys(_named(reader) for reader in readers)) or "the output"
+    before = "the input" if above is None else _named(above)
+    reason = f"it stands between {before} and {follows}: no convolution beside it can take it in"
+    return Refusal("no-convolution-beside", reason)
+
+
+def _named(node: Node) -> str:
+    operation = node.operation
+    return operation.name if isinstance(operation, ir.Apply) else _NAMES.get(type(operation), type(operation).__name__)

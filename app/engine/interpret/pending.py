@@ -99,13 +99,19 @@ class Pending:
 
     @cached_property
     def fused_cost(self) -> Cost:
-        """What one convolution with bias in their place would cost."""
+        """What one convolution in their place would cost: with a bias, but for one alone that has none."""
         assert self.core is not None
         plan = self.core.plan
         weights = prod(plan.weight_shape)
         maps = self.ancestor.shape if plan.geometry.transposed else self.value.shape
-        channels = self.value.shape[self.axis]
-        return Cost(1, weights + channels, weights * _positions(maps, self.axis), channels)
+        bias = 0 if self._needs_no_bias else self.value.shape[self.axis]
+        return Cost(1, weights + bias, weights * _positions(maps, self.axis), bias)
+
+    @property
+    def _needs_no_bias(self) -> bool:
+        """A layer alone, whose weight is computed before each call, stays without a bias."""
+        operation = self.nodes[0].operation if len(self.nodes) == 1 else None
+        return isinstance(operation, (ir.Conv, ir.Linear)) and operation.bias is None
 
     def then(self, affine: Affine, node: Node) -> "Pending":
         """The node, which is that affine map, behind it."""

@@ -1,8 +1,11 @@
 """The affine reading: which stretches it finds, at what price, and why it ends them."""
 
+from dataclasses import replace
+
 import torch
 from hypothesis import given, settings
 
+from app.engine.forward.vocabulary import expression
 from app.engine.interpret import affine
 from app.engine.interpret.affine import Barrier
 from app.engine.interpret.lockstep import Fused, prove
@@ -220,6 +223,29 @@ def test_places_keep_regions_apart():
     assert not reading.regions
     assert [cut.code for cut in reading.cuts.values()] == ["no-convolution-beside"]
     assert affine.read(graph, {id(conv): "one"}).regions == ()
+
+
+def test_a_norm_before_an_activation_is_told_what_stands_beside_it():
+    """As in DenseNet, and in ResNets with pre-activation, whose sums others read as well."""
+    b, x = start()
+    joined = b.ops.concat([x, b.act(x)])
+    added = b.ops.add(x, b.act(x))
+    outputs = [b.act(b.norm(joined)), b.act(b.norm(added)), b.act(added)]
+    cuts = read(b.graph(x, outputs)).cuts.values()
+    assert {cut.code for cut in cuts} == {"no-convolution-beside"}
+    assert ["a concatenation and SiLU" in cut.reason for cut in cuts] == [True, False]
+    assert ["a sum and SiLU" in cut.reason for cut in cuts] == [False, True]
+
+
+def test_a_layer_whose_weights_are_computed_is_worth_it_alone_without_a_bias():
+    b, x = start()
+    y = b.conv(x, 4, 3, False, 1)
+    convolution = y.node.operation
+    made = replace(convolution, weight=expression(lambda weight: weight * 2, convolution.weight))
+    graph = Graph((x,), (replace(y.node, operation=made),), y)
+    (region,) = read(graph).regions
+    assert region.pending.fused_cost.parameters == region.pending.cost.parameters
+    assert not read(b.graph(x, y)).regions
 
 
 def test_a_lone_norm_is_no_region():

@@ -6,11 +6,13 @@ from torch import nn
 
 from app.engine.forward.families import family_of
 from app.engine.forward.trace import trace
-from app.engine.fuse.replace import plan_fusion
+from app.engine.forward.vocabulary import UnknownFlow
+from app.engine.fuse.replace import apply, plan_fusion
 from app.engine.fuse.survey import survey
 from app.engine.ir.module import Module, ordered_dict
 from tests.engine.forward.inert import layer, made_up, outputs
 from tests.engine.forward.package_files import file, fused, oracle, root
+from tests.engine.nets import trained
 
 
 def _children(module: Module) -> list[str]:
@@ -162,3 +164,78 @@ def test_a_class_with_other_parts_is_not_taken_for_the_published_one(class_path,
     parts = {name: layer(tmp_path, child) for name, child in children.items()}
 
     assert family_of(made_up(class_path, parts)) is None
+
+
+def test_standardised_weights_are_computed_once_also_without_a_bias(tmp_path):
+    weight = torch.randn(6, 4, 3, 3, generator=torch.Generator().manual_seed(3))
+    geometry = {"stride": (1, 1), "padding": (1, 1), "dilation": (1, 1), "groups": 1, "padding_mode": "zeros"}
+    layer_ = made_up("timm.layers.std_conv.StdConv2d", weight=weight, in_channels=4, eps=1e-6, **geometry)
+    layer_.table("_parameters")["bias"] = None
+    root_ = made_up("torch.nn.modules.container.Sequential", {"0": layer_.node})
+    x = torch.randn(2, 4, 9, 7, dtype=torch.float64)
+    flat = weight.double().flatten(1)
+    spread = (flat.var(1, correction=0, keepdim=True) + 1e-6).sqrt()
+    expected = nn.functional.conv2d(x, ((flat - flat.mean(1, keepdim=True)) / spread).reshape(weight.shape), padding=1)
+
+    fusion = plan_fusion(trace(root_, [(2, 4, 9, 7)], family_of), survey(root_), torch.float64)
+    apply(fusion, root_)
+
+    left = root_.child("0")
+    assert left.class_path == "torch.nn.modules.conv.Conv2d"
+    assert left.tensor("bias") is None
+    torch.testing.assert_close(outputs(root_, [x])[0], expected)
+
+
+def _mixed(*kernels: Module) -> Module:
+    return made_up(
+        "timm.layers.mixed_conv2d.MixedConv2d",
+        {str(number): kernel.node for number, kernel in enumerate(kernels)},
+        splits=[3, 5],
+    )
+
+
+def _mixed_block(tmp_path, **norm) -> Module:
+    torch.manual_seed(7)
+    parts = {
+        "conv_dw": _mixed(
+            Module(layer(tmp_path, nn.Conv2d(3, 3, 3, padding=1, groups=3, bias=False))),
+            Module(layer(tmp_path, nn.Conv2d(5, 5, 5, padding=2, groups=5, bias=False))),
+        ).node,
+        "bn1": layer(
+            tmp_path, trained(nn.BatchNorm2d(norm.get("width", 8), track_running_stats=norm.get("track", True)))
+        ),
+        "conv_pw": layer(tmp_path, nn.Conv2d(8, 4, 1)),
+        "bn2": layer(tmp_path, nn.Identity()),
+    }
+    return made_up("timm.models._efficientnet_blocks.DepthwiseSeparableConv", parts, has_skip=False)
+
+
+def test_each_kernel_of_a_mixed_convolution_takes_in_its_share_of_the_norm(tmp_path):
+    block = _mixed_block(tmp_path)
+    x = torch.randn(2, 8, 9, 7, dtype=torch.float64)
+    before = outputs(block, [x])
+
+    apply(plan_fusion(trace(block, [(2, 8, 9, 7)], family_of), survey(block), torch.float64), block)
+
+    assert block.child("bn1").class_path == "torch.nn.modules.linear.Identity"
+    assert [part.tensor("bias").shape for _, part in block.child("conv_dw").children()] == [(3,), (5,)]
+    torch.testing.assert_close(outputs(block, [x]), before)
+
+
+def test_a_norm_of_the_batch_behind_a_mixed_convolution_is_refused(tmp_path):
+    assert _codes(_mixed_block(tmp_path, track=False), [(2, 8, 9, 7)]) == {"batch-norm-without-statistics"}
+
+
+def test_a_norm_of_another_width_than_the_kernels_together_is_not_read(tmp_path):
+    block = _mixed_block(tmp_path, width=9)
+
+    with pytest.raises(UnknownFlow, match="8 are joined"):
+        trace(block, [(2, 8, 9, 7)], family_of)
+
+
+def test_a_mixed_convolution_with_a_hook_is_not_read(tmp_path):
+    block = _mixed_block(tmp_path)
+    block.child("conv_dw").state["_forward_hooks"] = ordered_dict({0: "hook"})
+
+    with pytest.raises(UnknownFlow, match="hooks run"):
+        trace(block, [(2, 8, 9, 7)], family_of)

@@ -52,11 +52,16 @@ def _pair(value: Any) -> tuple[int, ...]:
 
 def mixed_convolution(block: Block, x: Value, ops: Ops) -> Value:
     """Groups of channels through kernels of several sizes, side by side; arXiv 1907.09595, figure 2."""
+    return ops.concat(mixed_parts(block, x, ops))
+
+
+def mixed_parts(block: Block, x: Value, ops: Ops) -> list[Value]:
+    """What each of the kernels makes of its channels."""
     parts, start = [], 0
     for child, width in zip(block, block.splits, strict=True):
         parts.append(child(ops.apply("split", narrow, x, start, width)))
         start += width
-    return ops.concat(parts)
+    return parts
 
 
 def narrow(x: Tensor, start: int, width: int) -> Tensor:
@@ -122,10 +127,12 @@ def _standardising(kind: str, describe: Describe) -> tuple[Family, ...]:
     )
 
 
+SAME = layer_paths("conv2d_same.Conv2dSame")
+MIXED = layer_paths("mixed_conv2d.MixedConv2d")
 FAMILIES = (
     Family(
         "timm Conv2dSame",
-        layer_paths("conv2d_same.Conv2dSame"),
+        SAME,
         convolution_same,
         convolution_fits,
         example_shapes=maps(),
@@ -136,7 +143,7 @@ FAMILIES = (
     *_standardising("ScaledStdConv2d", scaled_convolution),
     Family(
         "timm MixedConv2d",
-        layer_paths("mixed_conv2d.MixedConv2d"),
+        MIXED,
         mixed_convolution,
         lambda module: isinstance(module.attribute("splits", None), (list, tuple)),
         example_shapes=maps(),

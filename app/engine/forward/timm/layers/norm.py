@@ -19,10 +19,11 @@ _SEQUENTIAL = ("torch.nn.modules.container", "Sequential")
 
 def batch_norm_act(block: Block, x: Value, ops: Ops) -> Any:
     """act(drop(batch norm(x))); older versions have no drop, SyncBatchNormAct may have neither."""
-    return _acted(block, batch_norm(block, x, ops))
+    return acted(block, batch_norm(block, x, ops))
 
 
-def _acted(block: Block, y: Value) -> Any:
+def acted(block: Block, y: Value) -> Any:
+    """The drop and the activation of a norm's class."""
     for name in ("drop", "act"):
         child = block.find(name)
         y = y if child is None else child(y)
@@ -42,11 +43,11 @@ def _norm_act_fits(module: Module) -> bool:
 
 
 def group_norm_act(block: Block, x: Value, ops: Ops) -> Any:
-    return _acted(block, group_norm(block, x, ops))
+    return acted(block, group_norm(block, x, ops))
 
 
 def layer_norm_act(block: Block, x: Value, ops: Ops) -> Any:
-    return _acted(block, layer_norm(block, x, ops))
+    return acted(block, layer_norm(block, x, ops))
 
 
 def layer_norm_2d(block: Block, x: Value, ops: Ops) -> Value:
@@ -55,7 +56,7 @@ def layer_norm_2d(block: Block, x: Value, ops: Ops) -> Value:
 
 
 def layer_norm_act_2d(block: Block, x: Value, ops: Ops) -> Any:
-    return _acted(block, layer_norm_2d(block, x, ops))
+    return acted(block, layer_norm_2d(block, x, ops))
 
 
 def over_channels(x: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float) -> Tensor:

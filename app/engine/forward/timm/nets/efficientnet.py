@@ -1,11 +1,13 @@
 """timm's EfficientNet (arXiv 1905.11946), MobileNetV3 (arXiv 1905.02244), MobileNetV4 (arXiv 2404.10518) and kin."""
 
+from dataclasses import replace
 from typing import Any
 
 from app.engine.forward.family import Family
 from app.engine.forward.images import images
-from app.engine.forward.steps import sequence, steps_fit, through
+from app.engine.forward.steps import sequence, steps_fit
 from app.engine.forward.structure import maps
+from app.engine.forward.timm.blocks.mixed import mixed_form, through_mixed
 from app.engine.forward.trace import Block, Ops
 from app.engine.forward.vocabulary import UnknownFlow
 
@@ -27,13 +29,18 @@ _BODIES: dict[str, tuple[str, ...]] = {
 }
 
 
-def _block(name: str, body: tuple[str, ...]) -> Family:
+def _block(name: str, body: tuple[str, ...]) -> tuple[Family, Family]:
+    """With norms behind mixed convolutions, and without."""
+
     def describe(block: Block, x: Any, ops: Ops) -> Any:
-        y = through(block, x, *body)
+        y = through_mixed(block, x, body, ops)
         return ops.add(y, x) if _skips(block) else y
 
-    paths = tuple(f"timm.models.{file}.{name}" for file in _FILES)
-    return Family(f"timm {name}", paths, describe, steps_fit(*body), example_shapes=maps())
+    paths, fits = tuple(f"timm.models.{file}.{name}" for file in _FILES), steps_fit(*body)
+    plain = Family(f"timm {name}", paths, describe, fits, example_shapes=maps())
+    form = mixed_form(body)
+    mixed = replace(plain, fits=lambda module: fits(module) and bool(form.slots(module)), deploy=form)
+    return mixed, plain
 
 
 def _skips(block: Block) -> bool:
@@ -45,7 +52,7 @@ def _skips(block: Block) -> bool:
 
 
 FAMILIES = (
-    *(_block(name, body) for name, body in _BODIES.items()),
+    *(family for name, body in _BODIES.items() for family in _block(name, body)),
     sequence(
         "timm EfficientNet",
         ("timm.models.efficientnet.EfficientNet",),
