@@ -3,8 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-import torch
-
+from app.engine.forward.averaged import averages, normed_average
 from app.engine.forward.family import Family, Members, Shapes
 from app.engine.forward.stochastic_depth import kept
 from app.engine.forward.structure import has_children, input_channels, maps, out_features
@@ -46,7 +45,7 @@ def model(block: Block, image: Any, ops: Ops) -> Any:
             x = block.transitions[index](x)
     if block.out_indices:
         return maps_asked
-    return block.head(ops.apply("flatten", torch.flatten, block.avgpool(block.norm(x)), 1))
+    return block.head(normed_average(block.norm, block.avgpool, x, ops))
 
 
 def _fits(module: Module) -> bool:
@@ -56,7 +55,8 @@ def _fits(module: Module) -> bool:
         return False
     lengths = [sum(1 for _ in part.children()) for part in (stages, transitions)]
     asked = module.attribute("out_indices", None)
-    ends = asked or (asked is None and has_children(module, "norm", "avgpool", "head"))
+    classifies = has_children(module, "norm", "head") and averages(module.child("avgpool"))
+    ends = asked or (asked is None and classifies)
     return bool(ends) and lengths == [count, count - 1] and isinstance(asked, (list, tuple, type(None)))
 
 

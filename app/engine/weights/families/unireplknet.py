@@ -59,12 +59,15 @@ def _parts_of_dilated(block: Module) -> Parts:
 
 
 def _dress_dilated(block: Module, setting: Setting) -> int:
-    """Depthwise kernels of one centre, each with its norm."""
+    """Depthwise kernels of one centre, none wider than the large one, each with its norm."""
     branches = _branches(block)
-    channels = weight_of(layer(block, _LARGE)).shape[0]
+    large = weight_of(layer(block, _LARGE))
+    channels = large.shape[0]
     _depthwise(layer(block, _LARGE), channels, 1)
     normalise(layer(block, _NORM), setting.eps, channels)
     for size, step in branches:
+        if step * (size - 1) >= large.shape[2]:
+            raise misshapen(layer(block, _LARGE), "weight", f"as wide as dil_conv_k{size}_{step} spans")
         _depthwise(layer(block, f"dil_conv_k{size}_{step}"), channels, step)
         normalise(layer(block, f"dil_bn_k{size}_{step}"), setting.eps, channels)
     sizes, steps = [size for size, _ in branches], [step for _, step in branches]
@@ -74,7 +77,7 @@ def _dress_dilated(block: Module, setting: Setting) -> int:
 
 def _depthwise(module: Module, channels: int, step: int) -> None:
     weight = weight_of(module)
-    if weight.shape[:2] != (channels, 1):
+    if weight.shape[:2] != (channels, 1) or weight.shape[2] != weight.shape[3]:
         raise misshapen(module, "weight", f"({channels}, 1, ...)")
     sides = tuple((step * (size - 1) // 2,) * 2 for size in weight.shape[2:])
     dress_convolution(module, Geometry((1, 1), sides, (step, step), channels))

@@ -59,7 +59,7 @@ def net_fits(module: Module) -> bool:
 def _image(module: Module) -> Shapes | None:
     """The one size that the attention's biases allow; without attention, the usual one."""
     index = next((found for part in module.walk() if (found := part.tensor(BIASES[1])) is not None), None)
-    if index is None:
+    if index is None or len(index.shape) != 2:
         return images()(module)
     side = round(index.shape[0] ** 0.5)
     fits = 0 < side <= _MOST and side**2 == index.shape[0]
