@@ -15,7 +15,6 @@ from app.engine.algebra.lift import (
     dense,
     identity_map,
     identity_plan,
-    identity_rows,
     pad_kernel,
     pad_map,
     pad_plan,
@@ -29,14 +28,17 @@ from app.engine.algebra.lift import (
     undilate,
 )
 from app.engine.algebra.rounding import Rounded, representable, round_map, round_once, round_weight
+from app.engine.algebra.sums import Branch, Sum, identity_sum, joined, round_sum
 
 __all__ = [
     "Affine",
+    "Branch",
     "ConvMap",
     "Geometry",
     "Plan",
     "Refusal",
     "Rounded",
+    "Sum",
     "affine_before_refusal",
     "average_pool_map",
     "batch_norm_affine",
@@ -51,7 +53,8 @@ __all__ = [
     "fold_affine_before",
     "identity_map",
     "identity_plan",
-    "identity_rows",
+    "identity_sum",
+    "joined",
     "merge",
     "merge_plan",
     "pad_kernel",
@@ -62,6 +65,7 @@ __all__ = [
     "representable",
     "round_map",
     "round_once",
+    "round_sum",
     "round_weight",
     "selection_map",
     "selection_plan",

@@ -153,15 +153,20 @@ def _window(plans: Sequence[Plan], dim: int) -> _Window | Refusal:
     return _Window(begin, end, grid, (begin + end - growth[0]) // grid + 1)
 
 
+def taps_in(geometry: Geometry, branch: Plan) -> tuple[slice, ...]:
+    """Where in the common kernel, of this geometry, a branch has its taps."""
+    places = []
+    for dim, size in enumerate(branch.kernel):
+        grid = geometry.dilation[dim]
+        step = max(1, branch.geometry.dilation[dim] // grid)
+        start = (geometry.padding[dim][0] - branch.geometry.padding[dim][0]) // grid
+        places.append(slice(start, start + step * (size - 1) + 1, step))
+    return tuple(places)
+
+
 def _taps(total: Tensor, conv: ConvMap, geometry: Geometry) -> Tensor:
     """The view of the common kernel, (groups, out, in, *kernel), in which this branch has its taps."""
-    places = []
-    for dim, size in enumerate(conv.kernel):
-        grid = geometry.dilation[dim]
-        step = max(1, conv.geometry.dilation[dim] // grid)
-        start = (geometry.padding[dim][0] - conv.geometry.padding[dim][0]) // grid
-        places.append(slice(start, start + step * (size - 1) + 1, step))
-    return total[(slice(None), slice(None), slice(None), *places)]
+    return total[(slice(None), slice(None), slice(None), *taps_in(geometry, conv.plan))]
 
 
 def _output_padding_too_large(geometry: Geometry, dilation: tuple[int, ...]) -> bool:

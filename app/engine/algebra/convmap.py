@@ -155,10 +155,6 @@ class Affine:
     scale: Tensor  # (channels,)
     shift: Tensor  # (channels,)
 
-    def rows(self, rows: slice) -> "Affine":
-        """Some of the channels."""
-        return Affine(self.scale[rows], self.shift[rows])
-
     def then(self, other: "Affine") -> "Affine":
         """other(self(x))."""
         return Affine(other.scale * self.scale, other.scale * self.shift + other.shift)

@@ -148,12 +148,6 @@ def identity_plan(channels: int, ndim: int, groups: int | None = None) -> Plan:
     return Plan((channels, channels // groups, *(1,) * ndim), geometry)
 
 
-def identity_rows(channels: int, ndim: int, rows: slice) -> ConvMap:
-    """Some output channels of y = x, as a dense convolution of kernel 1."""
-    weight = torch.eye(channels, dtype=torch.float64)[rows].reshape(-1, channels, *(1,) * ndim)
-    return ConvMap(weight, weight.new_zeros(weight.shape[0]), identity_plan(channels, ndim, groups=1).geometry)
-
-
 def pad_plan(channels: int, padding: Pairs) -> Plan:
     """Shape and geometry of `pad_map`."""
     plan = identity_plan(channels, len(padding))

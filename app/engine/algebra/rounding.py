@@ -41,9 +41,7 @@ def round_weight(weight: Tensor, gain: Tensor, dtype: torch.dtype, transposed: b
         block = scratch[:height]
         block.copy_(source if staged is None else staged[:height].copy_(source))
         block.mul_(factor)
-        if flags is not None:
-            _round_to_odd(block, flags[:height])
-        target.copy_(block)
+        round_into(target, block, flags)
     return result
 
 
@@ -67,13 +65,20 @@ def _round_to_odd(values: Tensor, flags: Tensor) -> None:
     bits.bitwise_or_(flags).bitwise_and_(~_DROPPED)
 
 
+def round_into(target: Tensor, values: Tensor, flags: Tensor | None = None) -> None:
+    """As `round_once`, into memory that is there; the values are overwritten. `flags` is scratch for half precision."""
+    if target.dtype.itemsize < 4:
+        _round_to_odd(values, torch.empty_like(values, dtype=torch.int64) if flags is None else flags[: len(values)])
+    target.copy_(values)
+
+
 def round_once(values: Tensor, dtype: torch.dtype) -> Tensor:
     """float64 values to nearest in `dtype`, ties to even, with no second rounding on the way to half precision."""
     if dtype.itemsize >= 4:
         return values.to(dtype, copy=True)
-    cut = values.clone()
-    _round_to_odd(cut, torch.empty_like(cut, dtype=torch.int64))
-    return cut.to(dtype)
+    rounded = torch.empty_like(values, dtype=dtype)
+    round_into(rounded, values.clone())
+    return rounded
 
 
 def round_map(conv: ConvMap, dtype: torch.dtype) -> Rounded:
@@ -95,14 +100,10 @@ def representable(
     (a gain of exactly zero is meant). A bias, of one dimension, is looked at for infinity only: a small bias becomes
     zero without harm.
     """
-    if rounded.numel() == 0:
-        return None
-    lowest, highest = torch.aminmax(rounded)
-    if not (lowest.isfinite() and highest.isfinite()):
-        return _overflow(values, rounded, gain, transposed, groups)
-    if rounded.ndim < 2:
-        return None
-    if gain is not None and _harmless(gain, rounded.dtype):
+    refusal = finite(values, rounded, gain=gain, transposed=transposed, groups=groups)
+    if refusal is not None:
+        return refusal
+    if rounded.ndim < 2 or (gain is not None and harmless(gain, rounded.dtype)):
         return None
     kept = int(rounded.count_nonzero())
     if kept == rounded.numel() or kept == int(values.count_nonzero()):
@@ -110,7 +111,22 @@ def representable(
     return _underflow(values, rounded, gain, transposed, groups)
 
 
-def _harmless(gain: Tensor, dtype: torch.dtype) -> bool:
+def finite(
+    values: Tensor,
+    rounded: Tensor,
+    *,
+    gain: Tensor | None = None,
+    transposed: bool = False,
+    groups: int = 1,
+) -> Refusal | None:
+    """Why `rounded` holds numbers that are not finite, or None if it holds none; the rest as for `representable`."""
+    # A finite sum has finite parts, and adding is the quickest pass there is; a sum may overflow by itself.
+    if bool(rounded.sum().isfinite()) or bool(rounded.isfinite().all()):
+        return None
+    return _overflow(values, rounded, gain, transposed, groups)
+
+
+def harmless(gain: Tensor, dtype: torch.dtype) -> bool:
     """True if only weights that are nothing beside any other (below 1e-26) can vanish: counting takes a pass."""
     alive = gain[gain != 0].abs()
     return alive.numel() > 0 and _smallest(dtype) / float(alive.min()) < _NOTHING

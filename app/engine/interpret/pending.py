@@ -12,11 +12,9 @@ import torch
 from torch import Tensor
 
 from app.engine import algebra
-from app.engine.algebra import Affine, ConvMap, Geometry, Plan, Refusal, Rounded
+from app.engine.algebra import Affine, Branch, ConvMap, Geometry, Plan, Refusal, Rounded, Sum
 from app.engine.ir import graph as ir
 from app.engine.ir.graph import Const, Node, Value
-
-_BLOCK_ELEMENTS = 1 << 17  # float64: 1 MiB
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +50,7 @@ class Core:
     plain: Node | None = None
     parts: "tuple[Pending, ...]" = ()
     last: Node | None = None  # the operation that joined the parts
-    build_rows: Callable[[slice], ConvMap] | None = None  # the same for some output channels, where they stand alone
+    branches: Callable[[], Sum] | None = None  # the same as a sum that is not added yet, where it can be had
     window: "Window | None" = None  # set if only these channels of the ancestor are read
 
     @cached_property
@@ -128,17 +126,18 @@ class Pending:
         return algebra.identity_map(channels, _dims(self))
 
     @property
-    def has_rows(self) -> bool:
-        return self.core is None or self.core.build_rows is not None
+    def has_branches(self) -> bool:
+        return self.core is None or self.core.branches is not None
 
-    def convolution_rows(self, rows: slice) -> ConvMap:
-        """Some output channels of `convolution()`, of a dense kernel; `has_rows` says whether that is possible."""
+    def branches(self) -> Sum:
+        """`convolution()` as a sum that is not added yet; `has_branches` says whether that is possible."""
         if self.core is None:
-            core = algebra.identity_rows(self.value.shape[self.axis], _dims(self), rows)
+            channels = self.value.shape[self.axis]
+            found = algebra.identity_sum(channels, _dims(self))
         else:
-            assert self.core.build_rows is not None
-            core = self.core.build_rows(rows)
-        return core if self.after is None else algebra.fold_affine(core, self.after.rows(rows))
+            assert self.core.branches is not None
+            found = self.core.branches()
+        return found if self.after is None else found.then(self.after)
 
     def rounded(self, dtype: torch.dtype) -> Rounded | Refusal:
         """The weights in `dtype`, computed in float64 and rounded once; a Refusal where the dtype can't hold them.
@@ -146,30 +145,14 @@ class Pending:
         A lone convolution with an affine map behind it goes the short way: its weight is scaled, never widened whole.
         """
         plain = self.core.plain if self.core else None
-        if plain is None and self.core is not None and self.core.build_rows is not None:
-            return self._in_blocks(self.core.plan, dtype)
+        if plain is None and self.core is not None and self.core.branches is not None:
+            return algebra.round_sum(self.branches(), self.core.plan, dtype)
         if plain is None or self.after is None:
             exact = self.convolution()
             rounded = algebra.round_map(exact, dtype)
             refusal = algebra.representable(exact.weight, rounded.weight)
             return refusal or algebra.representable(exact.bias, rounded.bias) or rounded
         return self._scaled(plain, self.after, dtype)
-
-    def _in_blocks(self, plan: Plan, dtype: torch.dtype) -> Rounded | Refusal:
-        """Branches are summed a few output channels at a time, so that what is in float64 stays in cache."""
-        out = plan.weight_shape[0]
-        step = max(1, _BLOCK_ELEMENTS * out // max(1, prod(plan.weight_shape)))
-        weight, bias = torch.empty(plan.weight_shape, dtype=dtype), torch.empty(out, dtype=dtype)
-        for start in range(0, out, step):
-            rows = slice(start, min(out, start + step))
-            exact = self.convolution_rows(rows)
-            rounded = algebra.round_map(exact, dtype)
-            refusal = algebra.representable(exact.weight, rounded.weight)
-            refusal = refusal or algebra.representable(exact.bias, rounded.bias)
-            if refusal is not None:
-                return refusal
-            weight[rows], bias[rows] = rounded.weight, rounded.bias
-        return Rounded(weight, bias)
 
     def _scaled(self, plain: Node, after: Affine, dtype: torch.dtype) -> Rounded | Refusal:
         operation = plain.operation
@@ -222,21 +205,21 @@ def conv_core(node: Node) -> Core:
     assert isinstance(operation, (ir.Conv, ir.Linear))
     plan = Plan(operation.weight.shape, geometry_of(operation))
     stored = operation.weight.compute is None and operation.weight.literal is None
-    alone = stored and plan.geometry.groups == 1 and not plan.geometry.transposed
+    alone = stored and not plan.geometry.transposed
     return Core(
         plan,
         lambda: map_of(operation),
         _zero(operation.bias),
         node if stored else None,
-        build_rows=(lambda rows: rows_of(operation, rows)) if alone else None,
+        branches=(lambda: _stored_sum(operation, plan)) if alone else None,
     )
 
 
-def rows_of(operation: ir.Conv | ir.Linear, rows: slice) -> ConvMap:
-    """Some output channels of a convolution node as a map, in float64."""
-    weight = operation.weight.sources[0].read()[rows].to(torch.float64)
-    bias = weight.new_zeros(weight.shape[0]) if operation.bias is None else double(operation.bias)[rows]
-    return ConvMap(weight, bias, geometry_of(operation))
+def _stored_sum(operation: ir.Conv | ir.Linear, plan: Plan) -> Sum:
+    """A convolution node as it is stored."""
+    gain = torch.ones(plan.out_channels, dtype=torch.float64)
+    bias = torch.zeros_like(gain) if operation.bias is None else double(operation.bias)
+    return Sum((Branch(operation.weight.sources[0].read(), gain, plan),), bias)
 
 
 def _zero(bias: Const | None) -> bool:
@@ -310,14 +293,11 @@ def joined_core(parts: tuple[Pending, ...], node: Node) -> Core | Refusal:
         assert isinstance(joined, ConvMap)
         return joined
 
-    def build_rows(rows: slice) -> ConvMap:
-        merged = algebra.merge([part.convolution_rows(rows) for part in parts])
-        assert isinstance(merged, ConvMap)
-        return merged
-
-    alone = adding and plan.geometry.groups == 1 and all(part.has_rows for part in parts)
     zero = all(part.bias_zero for part in parts)
-    return Core(plan, build, zero, None, parts, node, build_rows if alone else None)
+    alike = all(part.core is None or part.core.plan.geometry.groups == plan.geometry.groups for part in parts)
+    alone = adding and alike and all(part.has_branches for part in parts)
+    branches = (lambda: algebra.joined([part.branches() for part in parts])) if alone else None
+    return Core(plan, build, zero, None, parts, node, branches)
 
 
 def _blocks_core(parts: tuple[Pending, ...], node: Node) -> Core | None:
