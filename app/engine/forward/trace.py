@@ -3,12 +3,12 @@
 Each description is called once, with values that know their shapes.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from app.engine.forward.computed_weights import computed_weights, has_computed_weights
+from app.engine.forward.computed_weights import Computed, computed_weights, has_computed_weights
 from app.engine.forward.family import Describe, Family
 from app.engine.forward.vocabulary import UnknownFlow, Vocabulary, const, expression
 from app.engine.ir import graph as ir
@@ -82,12 +82,12 @@ class Block:
 
     def find(self, name: str) -> Any:
         """The attribute, child (as Block), parameter or buffer (as Const), else the family's default, else None."""
-        made = (computed_weights(self.module) or {}).get(name) if has_computed_weights(self.module) else None
+        made = self.ops.computed_in(self.module).get(name)
         if made is not None:
             return expression(made.compute, *(self._below(part) for part in made.parts))
         modules = self.module.table("_modules")
         if name in modules:
-            check_members(self.module)
+            self.ops.check_members(self.module)
             child = self.module.child(name)
             return None if child is None else Block(child, self.ops)
         for table in ("_parameters", "_buffers"):
@@ -113,7 +113,7 @@ class Block:
 
     def __iter__(self) -> Iterator["Block"]:
         """The children in order, for ModuleList and Sequential."""
-        check_members(self.module)
+        self.ops.check_members(self.module)
         return (Block(child, self.ops) for _, child in self.module.children())
 
     def __len__(self) -> int:
@@ -121,13 +121,6 @@ class Block:
 
     def __getitem__(self, index: int) -> "Block":
         return list(self)[index]
-
-
-def check_members(module: Module) -> None:
-    """Raises UnknownFlow where a child can't be read: what takes its place in the flow is not known."""
-    unread = next((name for name, child in module.members() if child is None), None)
-    if unread is not None:
-        raise UnknownFlow(module.at(unread), "child-not-read", "it is no plain module: calls in the file make it")
 
 
 @dataclass(slots=True)
@@ -140,11 +133,30 @@ class Ops(Vocabulary):
     absorbing: bool = False  # the block whose scope this is takes inner blocks for parts of itself
     consumed: tuple[str, ...] = ()  # the paths that the slots of that block take
     overwritten: list[tuple[Value, int, str]] = field(default_factory=list)
+    # Found once for each module, by the id of its node: nothing is edited while a tree is followed.
+    _computed: dict[int, Mapping[str, Computed]] = field(default_factory=dict)
+    _readable: set[int] = field(default_factory=set)
 
     def traced(self, inputs: tuple[Value, ...], outputs: Any) -> Trace:
         """All that was written down so far."""
         graph = ir.live(Graph(inputs, tuple(self.nodes), outputs))
         return Trace(graph, tuple(self.calls), tuple(module.class_path for module, _ in self.calls))
+
+    def computed_in(self, module: Module) -> Mapping[str, Computed]:
+        """The weights that torch computes before each call of the module, by name."""
+        key = id(module.node)
+        if key not in self._computed:
+            self._computed[key] = (computed_weights(module) or {}) if has_computed_weights(module) else {}
+        return self._computed[key]
+
+    def check_members(self, module: Module) -> None:
+        """Raises UnknownFlow where a child can't be read: what takes its place in the flow is not known."""
+        if id(module.node) in self._readable:
+            return
+        unread = next((name for name, child in module.members() if child is None), None)
+        if unread is not None:
+            raise UnknownFlow(module.at(unread), "child-not-read", "it is no plain module: calls in the file make it")
+        self._readable.add(id(module.node))
 
     def call(self, module: Module, inputs: tuple[Any, ...]) -> Any:
         """What the module computes, by the description of its class."""
@@ -190,8 +202,8 @@ class Ops(Vocabulary):
                 raise UnknownFlow(module.path, "structure-differs", reason) from error
 
     def _check_instance(self, module: Module, family: Family) -> None:
-        check_members(module)
-        computed = has_computed_weights(module)
+        self.check_members(module)
+        computed = self.computed_in(module)
         if module.hooks and not computed:
             raise UnknownFlow(module.path, "has-hooks", f"hooks run around its forward: {', '.join(module.hooks)}")
         if module.parametrized and not computed:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from itertools import accumulate
 
-from app.engine.ir.checkpoint import inside, parts
+from app.engine.ir.checkpoint import holdings
 from app.engine.ir.module import Module
 from app.engine.ir.tensors import StoredTensor, span
 
@@ -56,9 +56,8 @@ def survey(root: Module) -> Survey:
         for name, tensor in module.tensors():
             if tensor.numel:
                 stretches.setdefault(id(tensor.storage), []).append((*_stretch(tensor), module.at(name)))
-    referenced = Counter(
-        id(held) for part in parts(root.node, tensors=False) for held in inside(part) if id(held) in registered
-    )
+    places = holdings(root.node, tensors=False)
+    referenced = Counter(id(one) for _, held in places for one in held if id(one) in registered)
     return Survey(registered, referenced, {key: _Spans.of(found) for key, found in stretches.items()})
 
 

@@ -198,12 +198,11 @@ def _joined(parts: tuple[Pending, ...], node: Node) -> Core | Refusal:
 
 def affine_of(operation: ir.BatchNorm | ir.Scale | ir.Shift, channels: int) -> Affine | Refusal:
     """The operation as y = scale * x + shift per channel, in float64."""
-    ones, zeros = torch.ones(channels, dtype=torch.float64), torch.zeros(channels, dtype=torch.float64)
     match operation:
         case ir.Scale():
-            return Affine(vector(operation.factor, channels), zeros)
+            return Affine(vector(operation.factor, channels), torch.zeros(channels, dtype=torch.float64))
         case ir.Shift():
-            return Affine(ones, vector(operation.offset, channels))
+            return Affine(torch.ones(channels, dtype=torch.float64), vector(operation.offset, channels))
     if operation.mean is None or operation.var is None:
         return Refusal(
             "batch-norm-without-statistics",

@@ -230,20 +230,31 @@ def storages(node: Any) -> Iterator[Storage]:
             yield part
 
 
-def parts(node: Any, tensors: bool = True) -> Iterator[Any]:
-    """Every inert node and container (but empty ones) from `node` on, each once, in order of first reference.
+def parts(node: Any) -> Iterator[Any]:
+    """Every inert node and container (but empty ones) from `node` on, each once, in order of first reference."""
+    return (part for part, _ in holdings(node))
 
-    Without `tensors` they are not entered, which most of a model's nodes are in.
-    """
+
+def holdings(node: Any, tensors: bool = True) -> Iterator[tuple[Any, list[Any]]]:
+    """As `parts`, each with what it holds. Without `tensors` they are not entered, which most nodes are in."""
     seen: set[int] = set()
     stack = [node] if isinstance(node, _HOLDERS) else []
     while stack:
         part = stack.pop()
         if id(part) not in seen:
             seen.add(id(part))
-            yield part
-            held = [inner for inner in reversed(inside(part)) if isinstance(inner, _HOLDERS) and inner]
-            stack.extend(held if tensors else (inner for inner in held if not is_tensor(inner)))
+            held = inside(part)
+            yield part, held
+            inner = [one for one in reversed(held) if isinstance(one, _HOLDERS) and not _is_empty(one)]
+            stack.extend(inner if tensors else (one for one in inner if not is_tensor(one)))
+
+
+def _is_empty(part: Any) -> bool:
+    """A container without content, or a call that makes one: most tables of a module are."""
+    if not isinstance(part, Object):
+        return not part
+    held = part.args or part.kwargs or part.pairs or part.items
+    return not held and part.state is MISSING and isinstance(part.origin, Global)
 
 
 def inside(part: Any) -> list[Any]:

@@ -1,9 +1,9 @@
 """The small SSA form: what a model computes, one operation a node, each value with its shape. Nothing is run here."""
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from math import prod
-from typing import Any
+from typing import Any, get_args
 
 import torch
 from torch import Tensor
@@ -172,6 +172,11 @@ class Apply:
 
 
 Operation = Conv | Linear | BatchNorm | Scale | Shift | Add | Concat | AvgPool | Pad | Take | Apply
+# The fields of each operation that hold constants, some of which may be None.
+_CONSTS = {
+    kind: tuple(part.name for part in fields(kind) if part.type in (Const, Const | None))
+    for kind in get_args(Operation)
+}
 
 
 @dataclass(eq=False, slots=True)
@@ -214,9 +219,9 @@ def consts_of(operation: Operation) -> Iterator[Const]:
     if isinstance(operation, Apply):
         yield from (arg for arg in (*operation.args, *operation.kwargs.values()) if isinstance(arg, Const))
     else:
-        for name in operation.__dataclass_fields__:
+        for name in _CONSTS[type(operation)]:
             part = getattr(operation, name)
-            if isinstance(part, Const):
+            if part is not None:
                 yield part
 
 

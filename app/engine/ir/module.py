@@ -64,13 +64,21 @@ def is_module(node: Any) -> bool:
     """True for an inert instance whose state has the tables of torch.nn.Module."""
     if class_of(node) is None or not isinstance(node.state, dict) or node.setter is not None:
         return False
-    tables = [mapping(node.state.get(table)) for table in _TABLES]
-    return all(table is not None and all(map(is_name, table)) for table in tables)
+    if node.module_state is node.state:
+        return True
+    for name in _TABLES:
+        table = mapping(node.state.get(name))
+        if table is None or not all(map(is_name, table)):
+            return False
+    node.module_state = node.state
+    return True
 
 
 def is_name(key: Any) -> bool:
     """What torch.nn.Module takes as the name of a parameter or child: paths are made of them."""
-    return isinstance(key, str) and key != "" and "." not in key and not _SURROGATES.search(key)
+    if not isinstance(key, str):
+        return False
+    return key.isidentifier() or (key != "" and "." not in key and not _SURROGATES.search(key))
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +101,7 @@ class Module:
 
     def table(self, name: str) -> dict[str, Any]:
         """`_parameters`, `_buffers` or `_modules`."""
-        found = mapping(self.state[name])
+        found = mapping(self.node.state[name])
         assert found is not None
         return found
 

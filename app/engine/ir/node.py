@@ -51,6 +51,8 @@ class Object:
     pairs: dict[Any, Any] = field(default_factory=dict)
     # What `tensors.tensor_of` found, with the arguments that it looked at: asked for many times over.
     seen: tuple[tuple[Any, ...], Any] | None = field(default=None, init=False, repr=False)
+    # The state that `module.is_module` found to be a module's, likewise: edits put nothing else into its tables.
+    module_state: Any = field(default=None, init=False, repr=False)
 
 
 class Bytes(Protocol):
