@@ -5,7 +5,7 @@ import warnings
 
 import torch
 
-from bench.families.speed import MODELS, times
+from bench.families.speed import MODELS, print_speeds
 from bench.families.whole import print_table
 
 
@@ -18,13 +18,7 @@ def main() -> None:
         print_table(asked)
     if not asked or "--speed" in sys.argv:
         for name in asked or MODELS:
-            _speeds(name)
-
-
-def _speeds(name: str) -> None:
-    print(f"fuse step, {name}, one thread, median ms")
-    for what, milliseconds in times(name):
-        print(f"  {milliseconds:9.1f}  {what}", flush=True)
+            print_speeds(name)
 
 
 if __name__ == "__main__":

@@ -40,6 +40,16 @@ _MAKERS: Mapping[str, Callable[[str], nn.Module]] = {
 _Contenders = Mapping[str, Callable[[], Step]]
 
 
+def print_speeds(name: str) -> None:
+    samples, left = times(name)
+    ours = samples[OURS]
+    print(f"fuse step, {name}, one thread, medians of {_RUNS} runs in turns")
+    print("   wall ms     cpu ms   peak MiB  ours / this (cpu)  norms left")
+    for what, sample in samples.items():
+        figures = f"{sample.wall:10.1f} {sample.cpu:10.1f} {sample.peak:10.0f} {ours.cpu / sample.cpu:18.2f}"
+        print(f"{figures} {left.get(what, ''):>11}  {what}", flush=True)
+
+
 def times(name: str) -> tuple[dict[str, Sample], dict[str, int]]:
     """Medians by contender, and how many batch norms each leaves, where it makes a model."""
     torch.manual_seed(0)
