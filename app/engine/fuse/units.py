@@ -10,6 +10,7 @@ from app.engine.forward.family import Shapes
 from app.engine.forward.structure import below, is_batch_norm
 from app.engine.forward.trace import Trace, trace, trace_run
 from app.engine.forward.vocabulary import UnknownFlow
+from app.engine.fuse.adapters import unmerged
 from app.engine.fuse.places import InSlot
 from app.engine.interpret.affine import Cut, Region
 from app.engine.ir import graph as ir
@@ -234,7 +235,7 @@ class _Again:
 
 
 def uncovered(root: Module, units: tuple[Unit, ...], reason: str) -> Iterator[Cut]:
-    """Every norm that is not read, or can't be folded whatever surrounds it.
+    """Every norm and every LoRA layer that is not read, or can't be folded whatever surrounds it.
 
     `reason` says why the model is not followed as a whole.
     """
@@ -257,6 +258,7 @@ def uncovered(root: Module, units: tuple[Unit, ...], reason: str) -> Iterator[Cu
             yield Cut(module.path, "data-flow-not-proven", f"what it normalises is not proven by the file ({reason})")
         else:
             yield Cut(module.path, "not-read", "no output of the model depends on it in inference")
+    yield from unmerged(root, called)
 
 
 def families_read(units: tuple[Unit, ...]) -> dict[tuple[str, str, bool], int]:

@@ -7,17 +7,22 @@ from app.engine.forward.structure import maps
 from app.engine.forward.torch_nn.arguments import convolution_fits, linear_fits, transposed_convolution_fits
 from app.engine.forward.trace import Block, Ops
 from app.engine.forward.vocabulary import UnknownFlow
-from app.engine.ir.graph import Value
+from app.engine.ir.graph import Const, Value
 
 
 def convolution(block: Block, x: Value, ops: Ops) -> Value:
     """torch.nn.Conv1d, Conv2d, Conv3d."""
-    kernel = block.weight.shape[2:]
+    return convolution_with(block, x, ops, block.weight, block.find("bias"))
+
+
+def convolution_with(block: Block, x: Value, ops: Ops, weight: Const, bias: Const | None) -> Value:
+    """A convolution of the layer's geometry, with these numbers."""
+    kernel = weight.shape[2:]
     dilation = _spread(block.dilation, len(kernel))
     return ops.conv(
         x,
-        block.weight,
-        block.find("bias"),
+        weight,
+        bias,
         stride=_spread(block.stride, len(kernel)),
         padding=_padding(block, kernel, dilation),
         dilation=dilation,

@@ -11,7 +11,8 @@ from tests.engine.forward.published import Published, edited, file_of, model_of
 from tests.engine.nets import Fused, fuse_file
 
 _PEFT = [pytest.param(file_of("lora", name), id=name) for name in ("linear", "conv", "dora")]
-_CASES = [*_PEFT, pytest.param(file_of("lora", "loralib"), id="loralib")]
+_LORALIB = [pytest.param(file_of("lora", name), id=name) for name in ("loralib_conv", "loralib_merged")]
+_CASES = [*_PEFT, pytest.param(file_of("lora", "loralib"), id="loralib"), *_LORALIB]
 _EPS = torch.finfo(torch.float32).eps
 
 
@@ -84,6 +85,7 @@ def test_a_layer_that_is_merged_or_disabled_is_its_base_layer_and_left_alone(att
     done = fuse_file(copy, tmp_path / "fused.pt", load=False)
 
     assert [part.path for part in done.report.replaced] == ["2"]
+    assert done.codes == {}
 
 
 def test_a_variant_that_is_not_described_is_left_alone(tmp_path: Path) -> None:
@@ -96,3 +98,60 @@ def test_a_variant_that_is_not_described_is_left_alone(tmp_path: Path) -> None:
     done = fuse_file(copy, tmp_path / "fused.pt", load=False)
 
     assert [part.path for part in done.report.replaced] == ["2"]
+    (refused,) = done.report.refused
+    assert (refused.path, refused.code) == ("0", "adapter-not-merged")
+    assert "the variant of LoRA that it uses is not described" in refused.reason
+
+
+@pytest.mark.parametrize("case", _LORALIB)
+def test_projections_and_convolutions_of_loralib_become_plain_layers(case: Published, tmp_path: Path) -> None:
+    x, expected = case.oracle
+
+    done = fuse_file(case.path, tmp_path / "fused.pt", load=False)
+    model = model_of(done.path)
+
+    plain = {"loralib_conv": "torch.nn.modules.conv.Conv2d", "loralib_merged": "torch.nn.modules.linear.Linear"}
+    assert [model.child(name).class_path for name in ("0", "2")] == [plain[case.path.stem]] * 2
+    assert [model.child(name).tensor("bias") is not None for name in ("0", "2")] == [True, False]
+    assert done.report.equivalence.identity.relative < 1e-11
+    torch.testing.assert_close(
+        outputs(model, [x])[0], expected.double(), rtol=0, atol=64 * _EPS * float(expected.abs().max())
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "attribute", "odd"),
+    [
+        ("loralib_merged", "enable_lora", [True, 1, True]),
+        ("loralib_merged", "enable_lora", [True] * 4),
+        ("loralib_merged", "r", None),
+        ("loralib_conv", "merged", "no"),
+        ("loralib_conv", "scaling", None),
+    ],
+)
+def test_a_layer_of_loralib_that_does_not_say_how_it_adapts_is_left_and_reported(
+    name: str, attribute: str, odd: object, tmp_path: Path
+) -> None:
+    def spoil(model: Module) -> None:
+        model.child("0").state[attribute] = odd
+
+    copy, _ = edited(file_of("lora", name).path, tmp_path / "copy.pt", spoil)
+
+    done = fuse_file(copy, tmp_path / "fused.pt", load=False)
+
+    assert [part.path for part in done.report.replaced] == ["2"]
+    assert done.codes == {"0": "adapter-not-merged"}
+
+
+def test_a_convolution_of_loralib_whose_weight_was_set_anew_is_left(tmp_path: Path) -> None:
+    """Its class reads the convolution's own weight, and a state dict would hold both."""
+
+    def part(model: Module) -> None:
+        layer, other = model.child("0"), model.child("4").child("conv")
+        layer.table("_parameters")["weight"] = other.table("_parameters")["weight"]
+
+    copy, _ = edited(file_of("lora", "loralib_conv").path, tmp_path / "copy.pt", part)
+
+    done = fuse_file(copy, tmp_path / "fused.pt", load=False)
+
+    assert done.codes == {"0": "adapter-not-merged"}
