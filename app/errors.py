@@ -244,6 +244,14 @@ class OutOfMemory(AppError):
     title = "The file needs more memory than there is"
 
 
+class ForbiddenCall(AppError):
+    """The process that worked on the file tried what nothing that reads a model ever does."""
+
+    code = "forbidden-call"
+    status = 422
+    title = "The file made its process try something forbidden"
+
+
 class TimedOut(AppError):
     """The job took longer than the limit."""
 
@@ -274,3 +282,14 @@ class Problem:
     @classmethod
     def of(cls, error: AppError) -> "Problem":
         return cls(error.code, error.status, error.title, error.detail, error.remedy, dict(error.facts))
+
+
+def is_known(problem: Problem) -> bool:
+    """Whether its code is one of the tree above, and status and title are that one's."""
+    return (problem.code, problem.status, problem.title) in {
+        (kind.code, kind.status, kind.title) for kind in _kinds(AppError)
+    }
+
+
+def _kinds(kind: type[AppError]) -> list[type[AppError]]:
+    return [kind, *(one for inner in kind.__subclasses__() for one in _kinds(inner))]

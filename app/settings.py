@@ -115,6 +115,14 @@ class Settings(BaseSettings):
     device: str = Field("auto", description="auto, cpu, cuda or cuda:N.")
     torch_threads: int = Field(0, ge=0, le=1024, description="Threads of one job; 0 for one per usable core.")
     job_timeout_seconds: Seconds = Field(1800, description="A job is killed after this time.")
+    job_memory_bytes: Quota = Field(
+        0, description="Memory that one job may use; 0 for four fifths of the machine's or container's."
+    )
+    sandbox: Literal["required", "available", "off"] = Field(
+        "required",
+        description="required: a worker starts only if the kernel confines its children. available: it starts, and "
+        "confines them as far as the kernel can. off: it does not confine them.",
+    )
     max_attempts: int = Field(3, ge=1, le=100, description="A job fails when this many of its attempts died.")
     drain_seconds: Seconds = Field(10, description="On SIGTERM a worker lets its job run on for this long.")
 

@@ -15,6 +15,8 @@ import pytest
 
 # Before torch is loaded: threads that wait must not spin, or a busy machine takes many times as long.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+# Before onnxruntime is: it would report to its makers.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 _ROOT = Path(__file__).resolve().parent.parent
 

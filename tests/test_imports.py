@@ -25,7 +25,8 @@ ALLOWED: dict[str, set[str]] = {
     "app.sandbox.child": {"app.errors", "app.options", "app.report", "app.sandbox", "app.engine"},
     "app.worker": {
         *{"app.errors", "app.options", "app.report", "app.settings", "app.jobs", "app.storage"},
-        *{"app.sandbox.supervisor", "app.sandbox.wire"},
+        *{"app.sandbox.supervisor", "app.sandbox.wire", "app.sandbox.outcome", "app.sandbox.proof"},
+        *{"app.sandbox.limits", "app.sandbox.confine"},
     },
     "app.commands": {"app.errors", "app.options", "app.report", "app.settings", "app.sandbox.confine"},
     "app.commands.api": {"app.settings", "app.api", "app.jobs.keys"},

@@ -9,8 +9,10 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 
 from app.api.deps import BaseUrl, Service, ServiceDep
 from app.api.documented import documented
-from app.api.schemas import Health
-from app.jobs.liveness import has_live_worker
+from app.api.schemas import Health, Sandbox
+from app.jobs.liveness import confinements
+
+_WEAKEST_FIRST: tuple[Sandbox, ...] = ("unknown", "off", "partial", "full")
 
 router = APIRouter()
 
@@ -29,10 +31,11 @@ async def livez() -> str:
 @router.head("/readyz", include_in_schema=False)
 @router.get("/readyz", tags=["health"], response_model=Health, responses=_HEALTH)
 async def readyz(service: ServiceDep) -> Response:
-    """Database, blob store and at least one worker are there."""
+    """Database, blob store and at least one worker are there; and how what works on uploads is confined."""
     checks = await anyio.to_thread.run_sync(_check, service)
     ready = all(result == "ok" for result in checks.values())
-    health = Health(ready=ready, checks=checks)
+    sandbox = await anyio.to_thread.run_sync(_sandbox, service) if ready else "unknown"
+    health = Health(ready=ready, checks=checks, sandbox=sandbox)
     return JSONResponse(health.model_dump(), 200 if ready else 503, headers={"Cache-Control": "no-store"})
 
 
@@ -69,8 +72,14 @@ def _select_one(engine: sa.Engine) -> None:
 
 
 def _need_worker(service: Service) -> None:
-    if not has_live_worker(service.engine, service.dead_after_seconds):
+    if not confinements(service.engine, service.dead_after_seconds):
         raise NoLiveWorker
+
+
+def _sandbox(service: Service) -> Sandbox:
+    """The weakest of all live workers': nobody knows which of them takes a job."""
+    found = confinements(service.engine, service.dead_after_seconds)
+    return next((one for one in _WEAKEST_FIRST if one in found), "unknown")
 
 
 class NoLiveWorker(Exception):

@@ -3,7 +3,7 @@
 import re
 import shlex
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -61,9 +61,16 @@ class JobView(_View):
     next: str = Field(description="The command to run next.")
 
 
+Sandbox = Literal["full", "partial", "off", "unknown"]
+
+
 class Health(_View):
     ready: bool
     checks: dict[str, str]
+    sandbox: Sandbox = Field(
+        description="How the processes that work on uploads are confined: `full`, or what the operator accepted "
+        "instead with FUSEBOX_SANDBOX (`partial`, `off`); the weakest of all workers'. `unknown` without a worker."
+    )
 
 
 def problem_document(

@@ -69,24 +69,31 @@ class Reaper:
             fail_stranded(self.engine, job_id)
 
 
-def beat(engine: sa.Engine, worker: str, *, leaving: bool = False) -> None:
-    """Say that this worker lives, or that it stops on purpose."""
+def beat(engine: sa.Engine, worker: str, confinement: str = "unknown", *, leaving: bool = False) -> None:
+    """Say that this worker lives, or that it stops on purpose, and how its children are confined."""
     with engine.begin() as connection:
-        connection.execute(_upsert(engine, worker, heartbeat_at=now(), leaving=leaving))
+        connection.execute(_upsert(engine, worker, heartbeat_at=now(), leaving=leaving, confinement=confinement))
 
 
-def has_live_worker(engine: sa.Engine, dead_after_seconds: float) -> bool:
-    alive = sa.select(workers.c.id).where(
+def confinements(engine: sa.Engine, dead_after_seconds: float) -> set[str]:
+    """How the children of live workers are confined, each way once; empty if there is no live worker."""
+    alive = sa.select(workers.c.confinement).where(
         sa.not_(workers.c.leaving), workers.c.heartbeat_at >= now() - dead_after_seconds
     )
     with engine.connect() as connection:
-        return connection.execute(alive.limit(1)).first() is not None
+        return {found or "unknown" for found in connection.execute(alive).scalars()}
 
 
 def _upsert(
-    engine: sa.Engine, worker: str, *, heartbeat_at: float | now, leaving: bool, only_new: bool = False
+    engine: sa.Engine,
+    worker: str,
+    *,
+    heartbeat_at: float | now,
+    leaving: bool,
+    confinement: str | None = None,
+    only_new: bool = False,
 ) -> sa.Insert:
-    values = {"heartbeat_at": heartbeat_at, "leaving": leaving}
+    values = {"heartbeat_at": heartbeat_at, "leaving": leaving, "confinement": confinement}
     insert = postgresql.insert if engine.dialect.name == "postgresql" else sqlite.insert
     row: postgresql.Insert | sqlite.Insert = insert(workers).values(id=worker, **values)
     if only_new:

@@ -1,8 +1,9 @@
 """The child: one job, in its own process. It parses hostile bytes, fuses, verifies and writes; it holds no secret."""
 
+import fcntl
 import os
-import socket
 import sys
+import tempfile
 import traceback
 from pathlib import Path
 from typing import NoReturn
@@ -12,17 +13,24 @@ import torch
 from app.engine import fuse_checkpoint
 from app.errors import AppError, DiskFull, InternalError, OutOfMemory, Problem
 from app.report import Recognised
-from app.sandbox.confine import confine
-from app.sandbox.wire import Finished, Progress, Recognition, Rejected, Request, send
+from app.sandbox.bounds import bounded, bounded_recognised
+from app.sandbox.confine import Terms, confine
+from app.sandbox.trials import attempt
+from app.sandbox.wire import Finished, Progress, Recognition, Rejected, Request, Trial, write
+
+# The descriptors that a child has: nothing to read, its words (twice), and its channel to the worker.
+CHANNEL = 3
 
 
-def run_child(request: Request, channel: socket.socket, parent: int) -> NoReturn:
+def run_child(request: Request | Trial, channel: int, words: int, parent: int) -> NoReturn:
     """Do the job and end the process; never returns into the warm parent's code."""
     code = 1
     try:
-        confine(parent)
-        os.chdir(request.directory)
-        send(channel, _fuse(request, channel))
+        _keep_only(channel, words)
+        terms = terms_of(request)
+        _make_at_home(terms.work)
+        confine(parent, terms)
+        write(CHANNEL, _fuse(request) if isinstance(request, Request) else attempt(request, parent))
         code = 0
     except BrokenPipeError:
         pass  # Nobody waits for the answer any more.
@@ -33,20 +41,52 @@ def run_child(request: Request, channel: socket.socket, parent: int) -> NoReturn
         os._exit(code)
 
 
-def _fuse(request: Request, channel: socket.socket) -> Finished | Rejected:
+def terms_of(request: Request | Trial) -> Terms:
+    directory = Path(request.directory)
+    return Terms(
+        mode=request.mode,
+        given=directory / "input",
+        work=directory / "work",
+        limits=request.limits,
+        cuda=_may_use_cuda(request.device),
+    )
+
+
+def _may_use_cuda(device: str) -> bool:
+    """Whether the job may need CUDA: decided by files alone, since the driver can only be asked once it is allowed."""
+    return device.startswith("cuda") or (device == "auto" and os.path.exists("/dev/nvidiactl"))
+
+
+def _keep_only(channel: int, words: int) -> None:
+    """Close every descriptor of the warm parent but those that are handed over, which get places of their own."""
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    handed = [fcntl.fcntl(one, fcntl.F_DUPFD_CLOEXEC, CHANNEL + 1) for one in (nothing, words, words, channel)]
+    for place, one in enumerate(handed):
+        os.dup2(one, place, inheritable=False)
+    os.closerange(CHANNEL + 1, max(map(int, os.listdir("/proc/self/fd"))) + 1)
+
+
+def _make_at_home(work: Path) -> None:
+    """Libraries keep scratch files, and ask for the user's name: neither is to be looked for elsewhere."""
+    os.environ |= {"TMPDIR": str(work), "HOME": str(work), "USER": "fusebox", "LOGNAME": "fusebox"}
+    tempfile.tempdir = str(work)
+
+
+def _fuse(request: Request) -> Finished | Rejected:
     def progress(phase: str) -> None:
-        send(channel, Progress.model_validate({"phase": phase}))
+        write(CHANNEL, Progress.model_validate({"phase": phase}))
 
     def tell(recognised: Recognised) -> None:
-        send(channel, Recognition(recognised=recognised))
+        write(CHANNEL, Recognition(recognised=bounded_recognised(recognised)))
 
     try:
         device = choose_device(request.device)
         report = fuse_checkpoint(
-            Path("input"),
+            Path(request.directory, "input"),
             Path("output"),
             request.options,
             filename=request.filename,
+            sha256=request.sha256,
             device=device,
             progress=progress,
             tell=tell,
@@ -54,7 +94,7 @@ def _fuse(request: Request, channel: socket.socket) -> Finished | Rejected:
         )
         Path("report.json").write_text(report.model_dump_json(), encoding="utf-8")
     except AppError as error:
-        return Rejected(problem=Problem.of(error))
+        return Rejected(problem=bounded(Problem.of(error)))
     except (MemoryError, torch.OutOfMemoryError):
         return _out_of_memory()
     except OSError as error:

@@ -1,39 +1,64 @@
-"""What a child gives up before it looks at an upload.
+"""What a child gives up before it looks at an upload, in the order in which it can be given up."""
 
-So far: new privileges, core dumps, outliving its parent, and being spared by the out-of-memory killer. It does *not*
-yet close the file system or the network to the child (Landlock and seccomp filters): what keeps an upload from doing
-harm today is that nothing of it is ever executed.
-"""
-
-import ctypes
+import contextlib
 import os
-import resource
 import signal
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from app.sandbox.calls import child_filter
+from app.sandbox.kernel import landlock, seccomp
+from app.sandbox.kernel.bpf import assemble
+from app.sandbox.kernel.capabilities import drop_capabilities
+from app.sandbox.kernel.system import prctl
+from app.sandbox.limits import Limits, hold
+from app.sandbox.reach import rules
+
+# `required`: all of it, or no job. `available`: as much as the kernel can. `off`: neither Landlock nor seccomp.
+Mode = Literal["required", "available", "off"]
 
 _PR_SET_PDEATHSIG = 1
 _PR_SET_NO_NEW_PRIVS = 38
 
 
-def confine(parent: int) -> None:
-    """Confine this process, a child of the process `parent`. Raises OSError rather than go on unconfined."""
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What a child is left with."""
+
+    mode: Mode
+    given: Path
+    work: Path
+    limits: Limits
+    cuda: bool
+
+
+def confine(parent: int, terms: Terms) -> None:
+    """Confine this process, a child of the process `parent`. Raises OSError rather than go on with less than asked."""
     die_with_parent(parent)
-    _prctl(_PR_SET_NO_NEW_PRIVS, 1)
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    prctl(_PR_SET_NO_NEW_PRIVS, 1)
     os.umask(0o077)
     # When memory runs out, this process goes first, and not the API or the worker.
     with open("/proc/self/oom_score_adj", "w", encoding="ascii") as file:
         file.write("1000")
+    assert len(os.listdir("/proc/self/task")) == 1, "threads that exist already would stay free"
+    os.chdir(terms.work)
+    hold(terms.limits, cuda=terms.cuda)
+    drop_capabilities()
+    if terms.mode == "off":
+        return
+    with _tolerated(terms.mode):
+        landlock.restrict(rules(terms.given, terms.work, cuda=terms.cuda))
+    with _tolerated(terms.mode):
+        seccomp.install(assemble(child_filter(seccomp.architecture(), os.getpid(), cuda=terms.cuda)))
 
 
 def die_with_parent(parent: int) -> None:
     """Have the kernel kill this process when its parent ends (strictly: the parent's thread that started it)."""
-    _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:
         os.kill(os.getpid(), signal.SIGKILL)  # It had ended before the kernel was asked.
 
 
-def _prctl(option: int, value: int) -> None:
-    libc = ctypes.CDLL(None, use_errno=True)
-    if libc.prctl(option, ctypes.c_ulong(value), 0, 0, 0) != 0:
-        errno = ctypes.get_errno()
-        raise OSError(errno, f"prctl({option}): {os.strerror(errno)}")
+def _tolerated(mode: Mode) -> contextlib.AbstractContextManager[None]:
+    return contextlib.suppress(OSError) if mode == "available" else contextlib.nullcontext()

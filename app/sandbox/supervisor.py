@@ -8,73 +8,40 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 import app
-from app.errors import Problem
 from app.jobs.job import Phase
 from app.report import Recognised
-from app.sandbox.wire import (
-    Exited,
-    Finished,
-    Kill,
-    Lines,
-    Progress,
-    ProtocolError,
-    Ready,
-    Recognition,
-    Rejected,
-    Request,
-    send,
+from app.sandbox.hearing import Hearing
+from app.sandbox.outcome import (
+    Attempted,
+    Died,
+    Excessive,
+    Forbidden,
+    Interrupted,
+    Outcome,
+    Overdue,
+    Refused,
+    Succeeded,
 )
+from app.sandbox.wire import Exited, Kill, Lines, ProtocolError, Ready, Request, Trial, send
 
 _START_SECONDS = 120.0
 _LOOK_SECONDS = 0.2  # how soon a cancel is seen
-_END_SECONDS = 5.0  # how long a killed child may take to be gone
+_LEAVE_SECONDS = 2.0  # how long a child may take to end after its answer
+_END_SECONDS = 30.0  # how long a killed child may take to be gone: the kernel has its memory to clear away
 # All that the warm parent and its children see of the environment: no secret, no setting of the service.
 _KEPT = ("PATH", "LANG", "LC_ALL", "TZ", "LD_LIBRARY_PATH", "CUDA_VISIBLE_DEVICES", "NVIDIA_VISIBLE_DEVICES", "TMPDIR")
-
-
-@dataclass(frozen=True, slots=True)
-class Succeeded:
-    """Output and report lie in the job directory."""
-
-
-@dataclass(frozen=True, slots=True)
-class Refused:
-    """The child says what is wrong with the file."""
-
-    problem: Problem
-
-
-@dataclass(frozen=True, slots=True)
-class Interrupted:
-    """The child was killed because the job is no longer wanted."""
-
-
-@dataclass(frozen=True, slots=True)
-class Overdue:
-    """The child was killed because its time was up."""
-
-
-@dataclass(frozen=True, slots=True)
-class Died:
-    """The child ended without an answer."""
-
-    how: str
-    out_of_memory: bool
-
-
-Outcome = Succeeded | Refused | Interrupted | Overdue | Died
 
 
 class Forge:
     """A warm parent and the socket to it. Used by one thread at a time."""
 
-    def __init__(self, threads: int) -> None:
+    def __init__(self, threads: int, program: str = "app.sandbox.forge") -> None:
+        self._program = program
         self._threads = threads or len(os.sched_getaffinity(0))
         self._process: subprocess.Popen[bytes] | None = None
         self._lines: Lines | None = None
@@ -97,7 +64,7 @@ class Forge:
         ours, theirs = socket.socketpair()
         with theirs:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "app.sandbox.forge", str(theirs.fileno())],
+                [sys.executable, "-m", self._program, str(theirs.fileno())],
                 pass_fds=[theirs.fileno()],
                 env=_environment(self._threads),
                 stdin=subprocess.DEVNULL,
@@ -126,6 +93,13 @@ class Forge:
         seconds: float,
     ) -> Outcome:
         """Run a job in a child of its own; whatever happens, no child is left when this returns."""
+        return self._run(request, Hearing(on_phase, on_recognised), unwanted, seconds)
+
+    def attempt(self, trial: Trial, seconds: float) -> Outcome:
+        """Have a child try something. It ends in Attempted if all goes well for the child."""
+        return self._run(trial, Hearing(lambda _: None, lambda _: None), lambda: False, seconds)
+
+    def _run(self, request: Request | Trial, hearing: Hearing, unwanted: Callable[[], bool], seconds: float) -> Outcome:
         self.warm()
         assert self._lines is not None
         kills_before = _out_of_memory_kills()
@@ -137,20 +111,10 @@ class Forge:
                 except OSError:  # The warm parent died since it was looked at.
                     self.close()
                     return Died(_how(None), out_of_memory=False)
-            outcome = self._watch(Lines(ours), on_phase, on_recognised, unwanted, time.monotonic() + seconds)
-        code = self._end()
-        if outcome is not None:
-            return outcome
-        return Died(_how(code), out_of_memory=code == -signal.SIGKILL and _out_of_memory_kills() > kills_before)
+            said = self._watch(Lines(ours), hearing, unwanted, time.monotonic() + seconds)
+        return _judged(said, self._end(answered=isinstance(said, _ANSWERS)), kills_before)
 
-    def _watch(
-        self,
-        channel: Lines,
-        on_phase: Callable[[Phase], object],
-        on_recognised: Callable[[Recognised], object],
-        unwanted: Callable[[], bool],
-        deadline: float,
-    ) -> Outcome | None:
+    def _watch(self, channel: Lines, hearing: Hearing, unwanted: Callable[[], bool], deadline: float) -> Outcome | None:
         """Follow the child until it answers or must go; None if it ends without an answer."""
         while True:
             if time.monotonic() > deadline:
@@ -160,37 +124,28 @@ class Forge:
             if not select.select([channel.sock], [], [], _LOOK_SECONDS)[0]:
                 continue
             try:
-                messages = channel.read()
+                for message in channel.read():
+                    if (answer := hearing.take(message)) is not None:
+                        return answer
             except ProtocolError:
-                return None
-            for message in messages:
-                match message:
-                    case Progress(phase=phase):
-                        on_phase(phase)
-                    case Recognition(recognised=recognised):
-                        on_recognised(recognised)
-                    case Finished():
-                        return Succeeded()
-                    case Rejected(problem=problem):
-                        return Refused(problem)
-                    case _:
-                        return None
+                return Died("it said what is no message", out_of_memory=False)
             if channel.closed:
                 return None
 
-    def _end(self) -> int | None:
-        """Make sure that the child is gone and return its exit code; None if the warm parent is gone as well."""
+    def _end(self, *, answered: bool) -> Exited | None:
+        """Make sure that the child is gone and tell how it ended; None if the warm parent is gone as well."""
         assert self._lines is not None
         try:
             # After an answer it has nothing left to do; before one it is unwanted or dead.
-            if not self._lines.pending and not select.select([self._lines.sock], [], [], 0.05)[0]:
+            patience = _LEAVE_SECONDS if answered else 0.05
+            if not self._lines.pending and not select.select([self._lines.sock], [], [], patience)[0]:
                 send(self._lines.sock, Kill())
             deadline = time.monotonic() + _END_SECONDS
             while time.monotonic() < deadline and not self._lines.closed:
                 if select.select([self._lines.sock], [], [], _LOOK_SECONDS)[0]:
                     for message in self._lines.read():
                         if isinstance(message, Exited):
-                            return message.code
+                            return message
         except (OSError, ProtocolError):
             pass
         self.close()
@@ -210,12 +165,34 @@ class ForgeBroken(Exception):
     """No child can be made on this machine: a broken installation, not a broken job."""
 
 
+_ANSWERS = (Succeeded, Refused, Attempted)
+
+
+def _judged(said: Outcome | None, exited: Exited | None, kills_before: int) -> Outcome:
+    """What became of a child that said this and ended so."""
+    code = None if exited is None else exited.code
+    match said:
+        case Interrupted() | Overdue() | Refused():
+            return said
+        case Succeeded() | Attempted() if code in (0, -signal.SIGKILL):  # It may have been slow to end.
+            return said
+    if exited is not None and exited.excess is not None:
+        return Excessive(exited.excess)
+    if code == -signal.SIGSYS:
+        return Forbidden()
+    if isinstance(said, Died):
+        return said
+    return Died(_how(code), out_of_memory=code == -signal.SIGKILL and _out_of_memory_kills() > kills_before)
+
+
 def _environment(threads: int) -> dict[str, str]:
     kept = {name: os.environ[name] for name in _KEPT if name in os.environ}
     source = str(Path(app.__file__).resolve().parent.parent)
     # Libraries below numpy start threads when they are imported, and a process with threads can't fork safely.
     # Threads that wait must not spin: where others want the cores, too, a job would take many times as long.
     quiet = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": str(threads), "OMP_WAIT_POLICY": "PASSIVE"}
+    # onnxruntime would start a thread that reports to its makers.
+    quiet["ORT_DISABLE_TELEMETRY"] = "1"
     return kept | quiet | {"PYTHONPATH": source, "PYTHONSAFEPATH": "1", "PYTHONUNBUFFERED": "1"}
 
 

@@ -1,6 +1,6 @@
 """What worker, warm parent and child say to each other: one JSON object a line, parsed once into a type here."""
 
-import json
+import os
 import socket
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
@@ -11,6 +11,9 @@ from app.errors import Problem
 from app.jobs.job import Phase
 from app.options import FuseOptions
 from app.report import Recognised
+from app.sandbox.confine import Mode
+from app.sandbox.limits import Limits
+from app.sandbox.watch import Excess
 
 MAX_LINE = 1 << 20
 
@@ -20,14 +23,51 @@ class _Message(BaseModel):
 
 
 class Request(_Message):
-    """Worker to warm parent, with the child's end of the channel as a file descriptor: run one job."""
+    """Worker to warm parent, with the child's end of the channel as a file descriptor: run one job.
+
+    The directory holds `input`, which the child reads, and the directory `work`, which it writes into.
+    """
 
     kind: Literal["run"] = "run"
     directory: str
     filename: str
     options: FuseOptions
     device: str
+    limits: Limits
+    mode: Mode
     allowed_globals: tuple[str, ...] = ()  # names that the operator lets a checkpoint call
+    sha256: str | None = None  # of the input, where it is known
+
+
+# `refused`: all that fails with an error. `prepare`: a small checkpoint to be fused by the next child. The others are
+# system calls that are answered with death.
+Act = Literal[
+    "refused",
+    "prepare",
+    "ptrace",
+    "process_vm_readv",
+    "bpf",
+    "mount",
+    "unshare",
+    "keyctl",
+    "userfaultfd",
+    "io_uring_setup",
+    "setns",
+    "pidfd_getfd",
+]
+
+
+class Trial(_Message):
+    """Worker to warm parent, as a request: have a child, confined as for a job, try what it must not succeed in."""
+
+    kind: Literal["trial"] = "trial"
+    act: Act
+    directory: str
+    device: str
+    limits: Limits
+    mode: Mode
+    secrets: tuple[str, ...]
+    worker: int
 
 
 class Kill(_Message):
@@ -47,6 +87,7 @@ class Exited(_Message):
 
     kind: Literal["exited"] = "exited"
     code: int
+    excess: Excess | None = None
 
 
 class Progress(_Message):
@@ -76,8 +117,16 @@ class Rejected(_Message):
     problem: Problem
 
 
+class Tried(_Message):
+    """Child to worker: what it succeeded in although it must not, or failed in although it must be able to."""
+
+    kind: Literal["tried"] = "tried"
+    wrong: tuple[str, ...]
+
+
 Message = Annotated[
-    Request | Kill | Ready | Exited | Progress | Recognition | Finished | Rejected, Field(discriminator="kind")
+    Request | Trial | Kill | Ready | Exited | Progress | Recognition | Finished | Rejected | Tried,
+    Field(discriminator="kind"),
 ]
 _MESSAGE: TypeAdapter[Any] = TypeAdapter(Message)
 
@@ -120,8 +169,16 @@ def send(sock: socket.socket, message: BaseModel, *fds: int) -> None:
         sock.sendall(line)
 
 
+def write(descriptor: int, message: BaseModel) -> None:
+    """As `send`, for a child, which may make no call that is for sockets alone."""
+    line = memoryview(message.model_dump_json().encode() + b"\n")
+    while line:
+        line = line[os.write(descriptor, line) :]
+
+
 def parse(line: bytes) -> Any:
     try:
-        return _MESSAGE.validate_python(json.loads(line))
+        # Strictly JSON, of bounded depth, and without halves of characters.
+        return _MESSAGE.validate_json(line)
     except ValueError as error:
-        raise ProtocolError(str(error)) from None
+        raise ProtocolError(str(error)[:500]) from None

@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import NoReturn
 
 import sqlalchemy as sa
@@ -19,10 +20,14 @@ from app.jobs.liveness import Reaper, beat, worker_ids
 from app.jobs.queue import JobQueue, consume, prepare_queue
 from app.jobs.retention import Retention
 from app.jobs.table import create_tables
+from app.sandbox.limits import machine_memory
+from app.sandbox.proof import Demand, NotConfined, Proof, prove
 from app.sandbox.supervisor import Forge
-from app.settings import Settings, make_data_dir
+from app.settings import InvalidSettings, Settings, make_data_dir
 from app.storage import open_blobs
 from app.worker.run_job import Bench, run_job
+
+_SHARE_OF_MEMORY = 0.8  # of the machine's, for one job: the rest is for the service and the files' pages
 
 log = logging.getLogger("fusebox.worker")
 
@@ -75,12 +80,16 @@ def run_worker(settings: Settings) -> NoReturn:
         timeout_seconds=settings.job_timeout_seconds,
         max_deaths=settings.max_attempts,
         allowed_globals=settings.allowed_names,
+        memory=settings.job_memory_bytes or int(machine_memory() * _SHARE_OF_MEMORY),
+        threads=settings.torch_threads or len(os.sched_getaffinity(0)),
+        sandbox=settings.sandbox,
     )
+    confinement = _prove(bench, settings, worker).confinement
     reaper = Reaper(engine, queue, worker, settings.dead_after_seconds, settings.max_attempts)
     retention = Retention(engine, queue, blobs, settings.retention, settings.row_retention)
     # Before the first job is taken: a worker that dies with a job must be known to have lived.
-    beat(engine, worker)
-    beats = _every(settings.heartbeat_seconds, lambda: beat(engine, worker), stop)
+    beat(engine, worker, confinement)
+    beats = _every(settings.heartbeat_seconds, lambda: beat(engine, worker, confinement), stop)
     _every(settings.heartbeat_seconds, reaper.pass_once, stop)
     _every(settings.sweep_seconds, lambda: _sweep(retention, settings, engine), stop)
     turn = _Turn()
@@ -89,18 +98,39 @@ def run_worker(settings: Settings) -> NoReturn:
     while not stop.wait(1.0):
         pass
     turn.closing.set()
-    _drain(turn, beats, engine, worker, settings)
+    _drain(turn, beats, engine, worker, confinement, settings)
 
 
-def _drain(turn: _Turn, beats: threading.Thread, engine: sa.Engine, worker: str, settings: Settings) -> NoReturn:
+def _prove(bench: Bench, settings: Settings, worker: str) -> Proof:
+    """How the children of this worker are confined, found out before there is a job. Raises InvalidSettings."""
+    places = [settings.data_dir, settings.work_dir]
+    for url in (sa.make_url(settings.database).database, settings.blobs.removeprefix("file://")):
+        places += [Path(url)] if url and Path(url).is_absolute() and Path(url).exists() else []
+    demand = Demand(settings.sandbox, settings.device, bench.limits_for(0), tuple(places))
+    try:
+        proof = prove(bench.forge, settings.work_dir / worker / "proof", demand)
+    except NotConfined as error:
+        raise InvalidSettings(
+            f"FUSEBOX_SANDBOX is {settings.sandbox!r}, and the kernel does not confine what works on uploads: {error}. "
+            "Linux 5.13 or later with Landlock and seccomp does (a container's own filter may forbid them); "
+            "FUSEBOX_SANDBOX=available starts the worker with as much of it as there is"
+        ) from None
+    if proof.confinement != "full":
+        log.warning("worker.not_confined confinement=%s wrong=%s", proof.confinement, "; ".join(proof.wrong))
+    return proof
+
+
+def _drain(
+    turn: _Turn, beats: threading.Thread, engine: sa.Engine, worker: str, confinement: str, settings: Settings
+) -> NoReturn:
     deadline = time.monotonic() + settings.drain_seconds
     while not turn.busy.acquire(timeout=min(settings.heartbeat_seconds, 0.2)):
         if time.monotonic() > deadline:
             log.info("worker.hands_back worker=%s", worker)
             break
-        beat(engine, worker)
+        beat(engine, worker, confinement)
     beats.join()
-    beat(engine, worker, leaving=True)
+    beat(engine, worker, confinement, leaving=True)
     # Not sys.exit: threads of the queue hold claimed jobs, which must stay claimed until somebody inherits them.
     # The warm parent sees its socket close and takes the child with it.
     os._exit(0)

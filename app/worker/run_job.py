@@ -2,9 +2,7 @@
 
 import json
 import logging
-import os
 import shutil
-import stat
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,22 +11,28 @@ import sqlalchemy as sa
 from app.errors import (
     AppError,
     DiskFull,
+    ForbiddenCall,
     InternalError,
     JobExpired,
     OutOfMemory,
     Problem,
     StorageUnavailable,
     TimedOut,
+    TooLarge,
     WorkerCrashed,
 )
 from app.jobs import table
-from app.jobs.job import Job, Output
-from app.report import Report
-from app.sandbox.supervisor import Died, Forge, ForgeBroken, Interrupted, Overdue, Refused, Succeeded
+from app.jobs.job import Job
+from app.sandbox.confine import Mode
+from app.sandbox.limits import Limits
+from app.sandbox.outcome import Attempted, Died, Excessive, Forbidden, Interrupted, Overdue, Refused, Succeeded
+from app.sandbox.supervisor import Forge, ForgeBroken
 from app.sandbox.wire import Request
-from app.storage import BlobNotFound, Blobs, output_keys
+from app.storage import BlobNotFound, Blobs
+from app.worker.publish import store
 
-_MAX_REPORT_BYTES = 256 << 20
+_ROOM_BYTES = 512 << 20
+_OTHER_THREADS = 64
 
 log = logging.getLogger("fusebox.worker")
 
@@ -45,7 +49,19 @@ class Bench:
     device: str
     timeout_seconds: float
     max_deaths: int
+    memory: int  # bytes that one job may use
+    threads: int  # that one job computes with
+    sandbox: Mode
     allowed_globals: tuple[str, ...] = ()
+
+    def limits_for(self, input_bytes: int) -> Limits:
+        """What a job on a file of this size may use."""
+        return Limits(
+            memory=self.memory,
+            # A program made of half-precision weights, and the same fused: four times the file. The rest is room.
+            written=8 * input_bytes + _ROOM_BYTES,
+            threads=_OTHER_THREADS + 16 * self.threads,
+        )
 
 
 def run_job(bench: Bench, job_id: str) -> None:
@@ -76,7 +92,7 @@ def run_job(bench: Bench, job_id: str) -> None:
 
 def _attempt(bench: Bench, job: Job, directory: Path) -> bool:
     """Run the child and act on what became of it; True if the job is to be tried again."""
-    directory.mkdir(parents=True, mode=0o700)
+    (directory / "work").mkdir(parents=True, mode=0o700)
     try:
         bench.blobs.place(job.input.key, directory / "input")
     except BlobNotFound:
@@ -87,6 +103,9 @@ def _attempt(bench: Bench, job: Job, directory: Path) -> bool:
         options=job.options,
         device=bench.device,
         allowed_globals=bench.allowed_globals,
+        limits=bench.limits_for(job.input.bytes),
+        mode=bench.sandbox,
+        sha256=job.input.sha256,
     )
     outcome = bench.forge.run(
         request,
@@ -98,6 +117,11 @@ def _attempt(bench: Bench, job: Job, directory: Path) -> bool:
     match outcome:
         case Succeeded():
             return _publish(bench, job, directory)
+        case Excessive(of=of):
+            return _fail(bench, job, Problem.of(_excess(of, request.limits)))
+        case Forbidden():
+            _log("job.forbidden_call", job)
+            return _fail(bench, job, Problem.of(_forbidden()))
         case Refused(problem=problem):
             return _fail(bench, job, problem)
         case Overdue():
@@ -109,46 +133,19 @@ def _attempt(bench: Bench, job: Job, directory: Path) -> bool:
             problem = Problem.of(_death(outcome, bench.max_deaths))
             _log("job.died", job, how=outcome.how)
             return table.give_back(bench.engine, job, problem, bench.max_deaths)
+        case Attempted():
+            raise AssertionError("a job is no trial")
 
 
 def _publish(bench: Bench, job: Job, directory: Path) -> bool:
-    """Store what the child wrote, then make it the job's result, unless the job has moved on meanwhile."""
-    model, written = directory / "output", directory / "report.json"
-    size = _size_of_plain_file(model)
-    report = _read_report(written)
-    if report.output.bytes != size:
-        raise AssertionError(f"the report speaks of {report.output.bytes} bytes, the file has {size}")
-    model_key, report_key = output_keys(job.id, job.attempt)
-    bench.blobs.take(model, model_key)
-    bench.blobs.take(written, report_key)
-    output = Output(
-        filename=report.output.filename,
-        bytes=size,
-        sha256=report.output.sha256,
-        model_key=model_key,
-        report_key=report_key,
-    )
+    """Make what the child left the job's result, unless the job has moved on meanwhile."""
+    output = store(bench.blobs, job, directory)
     if table.publish(bench.engine, job, output):
         _log("job.succeeded", job)
     else:
         _log("job.superseded", job)
-        bench.blobs.delete_prefix(model_key.removesuffix("model"))
+        bench.blobs.delete_prefix(output.model_key.removesuffix("model"))
     return False
-
-
-def _read_report(path: Path) -> Report:
-    size = _size_of_plain_file(path)
-    if size > _MAX_REPORT_BYTES:
-        raise AssertionError(f"a report of {size:,} bytes")
-    return Report.model_validate_json(path.read_bytes())
-
-
-def _size_of_plain_file(path: Path) -> int:
-    """The child is not trusted: a link to another file must not become somebody's download."""
-    found = os.lstat(path)
-    if not stat.S_ISREG(found.st_mode) or found.st_nlink != 1:
-        raise AssertionError(f"{path.name} is not a plain file of its own")
-    return found.st_size
 
 
 def _fail(bench: Bench, job: Job, problem: Problem) -> bool:
@@ -170,6 +167,35 @@ def _overdue(seconds: float) -> TimedOut:
     return TimedOut(
         f"The job ran for {seconds:g} seconds, which is the limit.",
         remedy="Upload a smaller model, or ask the operator to raise FUSEBOX_JOB_TIMEOUT_SECONDS.",
+    )
+
+
+def _excess(of: str, limits: Limits) -> AppError:
+    match of:
+        case "memory":
+            return OutOfMemory(
+                f"The job needed more than {limits.memory:,} bytes of memory, which is the limit.",
+                remedy="Upload the model without optimizer and duplicates, or ask the operator to raise "
+                "FUSEBOX_JOB_MEMORY_BYTES.",
+                limit=limits.memory,
+            )
+        case "written":
+            return TooLarge(
+                f"The job wrote more than {limits.written:,} bytes, which is the limit for a file of this size.",
+                remedy="The file may be damaged: load it where it was written and save it again.",
+                limit=limits.written,
+            )
+        case _:
+            return WorkerCrashed(
+                f"The process that worked on the file started more than {limits.threads} threads.",
+                remedy="The file may be damaged: load it where it was written and save it again.",
+            )
+
+
+def _forbidden() -> AppError:
+    return ForbiddenCall(
+        "The process that worked on the file was ended by the kernel for a system call that no reader of models makes.",
+        remedy="Do not load this file anywhere else either; tell the operator of this service about it.",
     )
 
 

@@ -41,7 +41,7 @@ class Server:
                 start_new_session=True,
             )
         path = "/readyz" if self._role == "serve" else "/livez"
-        self.until(lambda: self._answers(path), seconds=60)
+        self.until(lambda: self._answers(path), seconds=90)
 
     @property
     def pid(self) -> int:

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 
 from app.jobs import table
 from app.jobs.job import Input, Job
-from app.jobs.liveness import Reaper, beat, has_live_worker, worker_ids
+from app.jobs.liveness import Reaper, beat, confinements, worker_ids
 from app.jobs.queue import Held, JobQueue
 from app.options import FuseOptions
 
@@ -180,10 +180,20 @@ def test_of_two_reapers_one_inherits(engine: sa.Engine, queue: JobQueue) -> None
 
 
 def test_a_silent_worker_is_not_a_live_one(engine: sa.Engine) -> None:
-    assert not has_live_worker(engine, 5)
-    beat(engine, "w")
-    assert has_live_worker(engine, 5)
+    assert confinements(engine, 5) == set()
+    beat(engine, "w", "full")
+    assert confinements(engine, 5) == {"full"}
     time.sleep(0.2)
-    assert not has_live_worker(engine, 0.1)
+    assert confinements(engine, 0.1) == set()
     beat(engine, "w", leaving=True)
-    assert not has_live_worker(engine, 5)
+    assert confinements(engine, 5) == set()
+
+
+def test_each_live_worker_tells_how_its_children_are_confined(engine: sa.Engine) -> None:
+    beat(engine, "full", "full")
+    beat(engine, "off", "off")
+    beat(engine, "older")
+    with engine.begin() as connection:
+        connection.execute(table.workers.update().where(table.workers.c.id == "older").values(confinement=None))
+
+    assert confinements(engine, 5) == {"full", "off", "unknown"}

@@ -2,32 +2,27 @@
 
 import os
 import resource
+import shutil
 import signal
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from app.options import FuseOptions
 from app.report import Report
-from app.sandbox.supervisor import Died, Forge, Interrupted, Outcome, Overdue, Refused, Succeeded
+from app.sandbox.outcome import Died, Interrupted, Outcome, Overdue, Refused, Succeeded
+from app.sandbox.supervisor import Forge
 from app.sandbox.wire import Request
-
-
-@pytest.fixture(scope="module")
-def forge() -> Iterator[Forge]:
-    with Forge(threads=1) as warm:
-        warm.warm()
-        yield warm
+from tests.sandbox.asking import asked
 
 
 @pytest.fixture
 def job(tmp_path: Path, checkpoint: Path) -> Request:
-    (tmp_path / "input").symlink_to(checkpoint)
-    return Request(directory=str(tmp_path), filename="yolov7.pt", options=FuseOptions(), device="cpu")
+    shutil.copyfile(checkpoint, tmp_path / "input")
+    return asked(tmp_path, filename="yolov7.pt")
 
 
 def _run(
@@ -60,14 +55,14 @@ def test_a_checkpoint_becomes_a_file_and_a_report_phase_by_phase(forge: Forge, j
 
     assert outcome == Succeeded()
     assert phases == ["reading", "fusing", "verifying", "writing"]
-    report = Report.model_validate_json((tmp_path / "report.json").read_bytes())
-    assert report.output.bytes == (tmp_path / "output").stat().st_size
+    report = Report.model_validate_json((tmp_path / "work/report.json").read_bytes())
+    assert report.output.bytes == (tmp_path / "work/output").stat().st_size
     assert report.input.filename == "yolov7.pt"
 
 
 def test_a_file_that_is_no_checkpoint_is_refused_and_the_warm_parent_stays(forge: Forge, tmp_path: Path) -> None:
     (tmp_path / "input").write_bytes(b"These are notes, not weights.")
-    job = Request(directory=str(tmp_path), filename="notes.txt", options=FuseOptions(), device="cpu")
+    job = asked(tmp_path, filename="notes.txt")
     before = forge.pid
 
     outcome, _ = _run(forge, job)

@@ -1,5 +1,6 @@
 """What onnxruntime makes of a model, with everything that it would fuse or fold turned off."""
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -38,6 +39,7 @@ def _view(part: FileBytes) -> memoryview:
 def _run(
     model: str | bytes, files: Mapping[str, memoryview], names: Sequence[str], inputs: Sequence[Tensor], device: str
 ) -> list[Tensor]:
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # read at its import: it would report to its makers
     try:
         import onnxruntime  # type: ignore[import-untyped]  # ships no types
     except ImportError as error:
