@@ -1,5 +1,6 @@
 """The child: one job, in its own process. It parses hostile bytes, fuses, verifies and writes; it holds no secret."""
 
+import errno
 import fcntl
 import os
 import sys
@@ -95,19 +96,29 @@ def _fuse(request: Request) -> Finished | Rejected:
         Path("report.json").write_text(report.model_dump_json(), encoding="utf-8")
     except AppError as error:
         return Rejected(problem=bounded(Problem.of(error)))
-    except (MemoryError, torch.OutOfMemoryError):
-        return _out_of_memory()
-    except OSError as error:
-        full = DiskFull.of(error)
-        return _bug() if full is None else Rejected(problem=Problem.of(full))
-    except RuntimeError as error:
-        # torch has no class of its own for a failed allocation on the CPU.
-        if "not enough memory" in str(error) or "can't allocate memory" in str(error):
-            return _out_of_memory()
-        return _bug()
-    except Exception:
-        return _bug()
+    except Exception as error:
+        return _failure(error)
     return Finished()
+
+
+def _failure(error: Exception) -> Rejected:
+    """What nobody expected: a shortage that is told as one, or our bug."""
+    full = DiskFull.of(error) if isinstance(error, OSError) else None
+    if full is not None:
+        return Rejected(problem=Problem.of(full))
+    return _out_of_memory() if _is_shortage(error) else _bug(error)
+
+
+def _is_shortage(error: Exception) -> bool:
+    match error:
+        case MemoryError() | torch.OutOfMemoryError():
+            return True
+        case OSError():
+            return error.errno == errno.ENOMEM
+        case RuntimeError():
+            # torch has no class of its own for a failed allocation on the CPU.
+            return any(text in str(error) for text in ("not enough memory", "can't allocate memory"))
+    return False
 
 
 def choose_device(wanted: str) -> str:
@@ -123,19 +134,20 @@ def _out_of_memory() -> Rejected:
     return Rejected(
         problem=Problem.of(
             OutOfMemory(
-                "The job needed more memory than it could get.",
-                remedy="Upload the model without optimizer and duplicates, or use a machine with more memory.",
+                "The job needed more memory than it may use.",
+                remedy="Upload the model without optimizer and duplicates, or ask the operator to raise "
+                "FUSEBOX_JOB_MEMORY_BYTES.",
             )
         )
     )
 
 
-def _bug() -> Rejected:
-    traceback.print_exc()
+def _bug(error: Exception) -> Rejected:
+    traceback.print_exception(error)
     return Rejected(
         problem=Problem.of(
             InternalError(
-                f"The engine failed with {type(sys.exception()).__name__}.",
+                f"The engine failed with {type(error).__name__}.",
                 remedy="This is a bug: please report it with the checkpoint, or the class names that it uses.",
             )
         )
