@@ -15,7 +15,7 @@ from app.engine import fuse_checkpoint
 from app.errors import AppError, DiskFull, InternalError, OutOfMemory, Problem
 from app.report import Recognised
 from app.sandbox.bounds import bounded, bounded_recognised
-from app.sandbox.confine import Terms, confine
+from app.sandbox.confine import Terms, confine, die_with_parent
 from app.sandbox.trials import attempt
 from app.sandbox.wire import Finished, Progress, Recognition, Rejected, Request, Trial, write
 
@@ -27,10 +27,11 @@ def run_child(request: Request | Trial, channel: int, words: int, parent: int) -
     """Do the job and end the process; never returns into the warm parent's code."""
     code = 1
     try:
+        die_with_parent(parent)
         _keep_only(channel, words)
         terms = terms_of(request)
         _make_at_home(terms.work)
-        confine(parent, terms)
+        confine(terms)
         write(CHANNEL, _fuse(request) if isinstance(request, Request) else attempt(request, parent))
         code = 0
     except BrokenPipeError:

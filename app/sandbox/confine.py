@@ -33,9 +33,8 @@ class Terms:
     cuda: bool
 
 
-def confine(parent: int, terms: Terms) -> None:
-    """Confine this process, a child of the process `parent`. Raises OSError rather than go on with less than asked."""
-    die_with_parent(parent)
+def confine(terms: Terms) -> None:
+    """Confine this process and what it starts. Raises OSError rather than go on with less than asked."""
     prctl(_PR_SET_NO_NEW_PRIVS, 1)
     os.umask(0o077)
     # When memory runs out, this process goes first, and not the API or the worker.

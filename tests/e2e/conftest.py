@@ -76,7 +76,7 @@ class Server:
     def stopped_child(self) -> int:
         """The child of the running job, caught at work and stopped, so that it stays at work."""
         warm = self.warm_parent()
-        child = self.one(lambda: children(warm))
+        child = self.one(lambda: [pid for pid in children(warm) if _works_on_a_job(pid)])
         os.kill(child, signal.SIGSTOP)
         return child
 
@@ -135,6 +135,15 @@ def children(pid: int) -> list[int]:
         return [int(child) for task in tasks for child in (task / "children").read_text().split()]
     except (FileNotFoundError, ProcessLookupError):
         return []
+
+
+def _works_on_a_job(pid: int) -> bool:
+    """A child that is confined, alive, and none of those that prove it when the worker starts."""
+    try:
+        directory = Path(os.readlink(f"/proc/{pid}/cwd"))
+    except OSError:
+        return False
+    return directory.name == "work" and directory.parent.name != "proof"
 
 
 def command(pid: int) -> str:

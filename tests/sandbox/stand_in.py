@@ -22,8 +22,9 @@ _PAGES = 1 << 24
 def misbehave(request: Request | Trial, channel: int, words: int, parent: int) -> NoReturn:
     assert isinstance(request, Request)
     try:
+        confine.die_with_parent(parent)
         child._keep_only(channel, words)
-        confine.confine(parent, child.terms_of(request))
+        confine.confine(child.terms_of(request))
         ACTS[request.filename.partition(":")[0]](request.filename.partition(":")[2])
     finally:
         sys.stderr.flush()

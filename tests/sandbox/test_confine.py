@@ -25,7 +25,7 @@ def call(number, *arguments):
 
 base = Path(sys.argv[1])
 worker = os.getppid()
-confine(worker, Terms(sys.argv[2], base / "input", base / "work", Limits(memory=1 << 30, written=1 << 20, threads=99),
+confine(Terms(sys.argv[2], base / "input", base / "work", Limits(memory=1 << 30, written=1 << 20, threads=99),
                       False))
 """
 
@@ -220,7 +220,7 @@ def test_memory_beyond_the_limit_is_refused_at_once(place: Path) -> None:
 
 def test_a_process_that_has_threads_already_is_not_taken_for_confined(place: Path) -> None:
     before = _PRELUDE.replace(
-        "confine(worker", "threading.Thread(target=threading.Event().wait, daemon=True).start()\nconfine(worker"
+        "confine(Terms", "threading.Thread(target=threading.Event().wait, daemon=True).start()\nconfine(Terms"
     )
     program = [sys.executable, "-c", before, str(place), "required"]
 

@@ -36,12 +36,20 @@ def _children(pid: int) -> list[int]:
     return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
+def _is_confined(pid: int) -> bool:
+    """It goes into its directory when it has bound its life to its parent's, and closed what it must not have."""
+    try:
+        return os.readlink(f"/proc/{pid}/cwd").endswith("/work")
+    except OSError:
+        return False
+
+
 def _at_work(forge: Forge, act: Callable[[int], None]) -> threading.Thread:
     """Do something to the next child, once it is there."""
 
     def wait() -> None:
         assert forge.pid is not None
-        while not (found := _children(forge.pid)):
+        while not (found := [pid for pid in _children(forge.pid) if _is_confined(pid)]):
             time.sleep(0.001)
         act(found[0])
 
@@ -164,7 +172,6 @@ def test_a_child_has_neither_the_workers_environment_nor_its_files(
     seen: dict[str, object] = {}
 
     def look(pid: int) -> None:
-        time.sleep(0.05)
         os.kill(pid, signal.SIGSTOP)
         process = Path(f"/proc/{pid}")
         seen["environment"] = (process / "environ").read_bytes()
