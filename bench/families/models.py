@@ -38,5 +38,5 @@ def _spread(name: str, parameter: Tensor) -> None:
     """No scale at one, no bias at zero; and none at the 1e-6 of a fresh LayerScale, which hides what is before it."""
     if name in {"bias", "beta"}:
         parameter.normal_(0, 0.1)
-    elif parameter.std() < 1e-6 and parameter.numel() > 1:  # scales, before a training
+    elif parameter.numel() > 1 and parameter.std() < 1e-6:  # scales, before a training
         parameter.uniform_(0.5, 1.5)

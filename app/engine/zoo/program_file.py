@@ -1,12 +1,13 @@
 """A live model with its weights as a file that runs without the model's code: torch.export's .pt2, or ONNX."""
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import torch
 
+from app.engine.verify.compare import tensors
 from app.engine.zoo.export import Sizes, example, export_live
 from app.errors import UnsupportedContent
 
@@ -43,15 +44,25 @@ def _write_onnx(model: torch.nn.Module, size: Sizes, path: Path) -> None:
         )
     with torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
+        given = example(model, size)
+        names = _names(model(given))
         torch.onnx.export(
             model,
-            (example(model, size),),
+            (given,),
             str(path),
             dynamo=False,
             opset_version=_OPSET,
             training=torch.onnx.TrainingMode.PRESERVE,
             do_constant_folding=False,
             input_names=["input"],
-            output_names=["output"],
-            dynamic_axes={"input": {0: "batch"}, "output": {0: "batch"}},
+            output_names=names,
+            dynamic_axes={name: {0: "batch"} for name in ("input", *names)},
         )
+
+
+def _names(made: Any) -> list[str]:
+    """What the outputs are called: as the model has them in a dictionary, else by number where there are several."""
+    count = len(list(tensors(made)))
+    if isinstance(made, Mapping) and len(made) == count:
+        return [str(name) for name in made]
+    return ["output"] if count == 1 else [f"output_{at}" for at in range(count)]
