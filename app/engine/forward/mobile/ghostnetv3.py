@@ -97,15 +97,21 @@ def _ghost_fits(module: Module) -> bool:
     """One of the two published modes, with the published gate: before it is brought to size, and not scaled."""
     mode, deployed = module.attribute("mode", None), module.attribute("infer_mode", None)
     needed = _KINDS.values() if deployed else ("primary_rpr_conv", "cheap_rpr_conv")
-    if mode not in (_PLAIN, _GATED) or type(deployed) is not bool or not has_children(module, *needed):
+    known = mode in (_PLAIN, _GATED) and type(deployed) is bool and _scales(module)
+    if not known or not has_children(module, *needed):
         return False
     stated = [module.attribute(name, None) for name in ("gate_loc", "inter_mode", "scale")]
     return mode == _PLAIN or (has_children(module, "short_conv", "gate_fn") and stated == ["before", "nearest", 1.0])
 
 
+def _scales(module: Module) -> bool:
+    """Whether it says if its 1x1 branches are read."""
+    return type(module.attribute("dconv_scale", None)) is bool
+
+
 def _bottleneck_fits(module: Module) -> bool:
     stride = module.attribute("stride", None)
-    return type(stride) is int and has_children(module, "ghost1", "ghost2", "shortcut")
+    return type(stride) is int and _scales(module) and has_children(module, "ghost1", "ghost2", "shortcut")
 
 
 def _strided(module: Module) -> bool:

@@ -112,7 +112,7 @@ def _sized(*children: str) -> Callable[[Module], bool]:
 
 def _block_fits(module: Module) -> bool:
     side = module.attribute("window_size", None)
-    return type(side) is int and side > 0 and _sized("attn", "local_conv", "mlp", "drop_path")(module)
+    return type(side) is int and 0 < side <= _MOST and _sized("attn", "local_conv", "mlp", "drop_path")(module)
 
 
 def _image(module: Module) -> Shapes | None:
