@@ -9,7 +9,7 @@ BENCH_STAMP := $(BENCH_VENV)/.installed
 HOST := $(or $(FUSEBOX_HOST),127.0.0.1)
 PORT ?= $(or $(FUSEBOX_PORT),8000)
 
-.PHONY: install run test check format bench bench-graphs bench-families zoo-index lock clean
+.PHONY: install run test check format fuzz bench bench-hostile bench-graphs bench-families zoo-index lock clean
 
 install: $(STAMP)
 
@@ -37,8 +37,19 @@ format: install
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+# Each reader under a coverage-guided fuzzer: `make fuzz TARGET=onnx RUNS=5000000`.
+RUNS ?= 1000000
+TARGET ?= pickle_machine zip_archive checkpoint safetensors onnx pt2 expression
+fuzz: install
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check atheris
+	for target in $(TARGET); do $(BIN)/python -m tests.fuzz $$target -runs=$(RUNS) || exit 1; done
+
 bench: install
 	$(BIN)/python -m bench
+
+# All hostile files of the tests by HTTP: executed, worst answer, peak memory, good jobs in between.
+bench-hostile: install
+	$(BIN)/python -m bench.hostile $(ARGS)
 
 # Peers, exporters and their torch need an environment of their own. `make bench-graphs ARGS='--only repvgg --json r.json'`.
 bench-graphs: install $(BENCH_STAMP)

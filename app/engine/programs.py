@@ -26,6 +26,7 @@ from app.engine.verify.onnx_runtime import CannotRun
 from app.engine.verify.probes import typed_probe
 from app.engine.verify.sizes import candidates, check_elements, given_shapes, others
 from app.engine.verify.written import missing
+from app.engine.weights.soundness import check_layers
 from app.errors import InvalidOption, NotEquivalent, UnsupportedContent
 from app.options import FuseOptions
 from app.report import Equivalence, Inspection, Recognised, Report
@@ -117,6 +118,7 @@ def _proposed(dialect: Dialect, file: Any, ports: tuple[Port, ...], given: str |
 
 def plan(job: ProgramJob, options: FuseOptions) -> ProgramFusion:
     """What is to be replaced, and the graph that results."""
+    check_layers(job.program.graph)
     fusion = plan_program(job.program, job.dialect.operators_of)
     found = []
     for body in job.dialect.bodies(job.file, job.program):
@@ -134,6 +136,8 @@ def _within(job: ProgramJob, part: BodyFusion) -> ProgramJob:
 
 def prove(job: ProgramJob, fusion: ProgramFusion, device: str) -> ProgramEvidence:
     """Prove each region in lockstep, and measure the original's own noise with what will run it."""
+    # Also what operators put out that nobody reads: as large as the file says.
+    check_elements({f"number {at}": value.shape for at, value in enumerate(job.program.graph.inputs)})
     inputs = typed_probe([(value.shape, value.dtype) for value in job.program.graph.inputs])
     for way in _ways_to_run(job, inputs, device):
         native, run_by, note = way

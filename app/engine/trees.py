@@ -16,6 +16,7 @@ from app.engine.ir.module import Module
 from app.engine.modules import judge, plan_units, prove_units
 from app.engine.reporting import detected_of, input_of, read_as, recognised_of, report_of
 from app.engine.steps import Asked, Steps, refuse_options, refuse_strict_plan
+from app.engine.weights.soundness import check_layers
 from app.engine.work import Dropped, Evidence, Job, Plan
 from app.errors import InvalidOption
 from app.options import FuseOptions
@@ -53,6 +54,8 @@ def plan(job: Job, options: FuseOptions) -> Plan:
     units = find_units(root)
     if options.plan is not None:
         units = with_pairs(root, units, read_plan(options.plan))
+    for unit in units.units:
+        check_layers(unit.trace.graph)
     return plan_units(root, units, job.census.dtype, options)
 
 

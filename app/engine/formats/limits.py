@@ -27,7 +27,7 @@ class Limits:
     # Of a graph file, what is not the content of large tensors.
     max_graph_bytes: int = 256 << 20
     max_graph_nodes: int = 300_000  # operators and tensors; a large language model's export has about 20,000
-    max_graph_fields: int = 4_000_000
+    max_graph_fields: int = 1_000_000
     max_graph_depth: int = 64
 
 

@@ -22,6 +22,17 @@ def check_numbers(units: Units) -> None:
                 _check_variance(variance, operation.eps)
 
 
+def check_layers(graph: ir.Graph) -> None:
+    """As `check_numbers`, of convolutions, linear layers and norms alone: what masks are made of may be infinite."""
+    for node in graph.nodes:
+        operation = node.operation
+        if isinstance(operation, ir.BatchNorm) and operation.var is not None:
+            _check_variance(operation.var, operation.eps)
+        if isinstance(operation, (ir.Conv, ir.Linear, ir.BatchNorm)):
+            for const in node.consts():
+                _check_finite(const)
+
+
 def _check_finite(const: Const) -> None:
     for path, source in zip(const.paths, const.sources, strict=False):
         numbers = source.read()

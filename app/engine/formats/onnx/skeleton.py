@@ -29,7 +29,10 @@ class Skeleton:
 
 def read_skeleton(model: FileBytes, limits: Limits) -> Skeleton:
     """The model's bytes without large data."""
-    parts = list(fields(model.file.map, model.offset, model.offset + model.nbytes))
+    parts: list[Field] = []
+    for part in fields(model.file.map, model.offset, model.offset + model.nbytes):
+        check_limit("fields of the ONNX model", len(parts) + 1, limits.max_graph_fields)
+        parts.append(part)
     graphs = [part for part in parts if part.number == _MODEL_GRAPH]
     if len(graphs) != 1 or graphs[0].kind != BYTES:
         raise damaged(f"it has {len(graphs)} graphs")
@@ -53,8 +56,11 @@ class _Builder:
 
     def graph(self, graph: Field) -> bytes:
         """The graph, large initializers and Constants without their data."""
-        pieces, counts = [], {_GRAPH_NODE: 0, _GRAPH_INITIALIZER: 0}
+        pieces: list[bytes] = []
+        counts = {_GRAPH_NODE: 0, _GRAPH_INITIALIZER: 0}
         for part in self._parts(graph):
+            if len(pieces) >= self._limits.max_graph_fields:
+                check_limit("fields of the ONNX model", len(pieces) + 1, self._limits.max_graph_fields)
             if part.kind == BYTES and part.number in counts:
                 position = counts[part.number]
                 counts[part.number] += 1

@@ -12,6 +12,9 @@ from app.errors import UnsupportedContent
 _LONGEST: Final = 1 << 16
 _DEEPEST: Final = 100
 _LONGEST_NUMBER: Final = 20
+_LONGEST_CHAIN: Final = 200  # of terms or factors side by side, which nest in each other
+_MOST_SIGNS: Final = 4
+_WIDEST: Final = 64  # of exponents and shifts: a loader computes what is constant at once
 _TOKEN: Final = re.compile(
     r"\s*(?:(\d+\.\d+(?:e[+-]?\d+)?|\d+)|([A-Za-z_]\w*)|'([\w.+-]*)'|(//|\*\*|[-+*%(),=/]))", re.ASCII
 )
@@ -28,6 +31,9 @@ _CALLS: Final = frozenset(
         "Ge", "Rational",
     }
 )  # fmt: skip
+_DIVISIONS: Final = frozenset({"FloorDiv", "CleanDiv", "CeilDiv", "IntTrueDiv", "FloatTrueDiv", "Mod", "PythonMod"})
+_POWERS: Final = frozenset({"Pow", "PowByNatural", "FloatPow"})
+_SHIFTS: Final = frozenset({"LShift", "RShift"})
 _CONSTANTS: Final = frozenset({"true", "false", "True", "False", "oo", "int_oo"})
 
 
@@ -94,30 +100,34 @@ class _Parser:
         self._depth += 1
         if self._depth > _DEEPEST:
             raise _Fault
-        left = self._product()
+        left, links = self._product(), 0
         while sign := self._take("+", "-"):
-            right = self._product()
-            left = Term("Add", (left, right if sign == "+" else Term("Mul", (-1, right))))
+            right, links = self._product(), _next_link(links)
+            left = _term("Add", (left, right if sign == "+" else _term("Mul", (-1, right))))
         self._depth -= 1
         return left
 
     def _product(self) -> Size:
-        left = self._signed()
+        left, links = self._signed(), 0
         names = {"*": "Mul", "//": "FloorDiv", "%": "Mod", "/": "IntTrueDiv"}
         while sign := self._take(*names):
-            left = Term(names[sign], (left, self._signed()))
+            links = _next_link(links)
+            left = _term(names[sign], (left, self._signed()))
         return left
 
     def _signed(self) -> Size:
-        negative = False
+        negative, signs = False, 0
         while sign := self._take("-", "+"):
             negative ^= sign == "-"
+            signs += 1
+        if signs > _MOST_SIGNS:
+            raise _Fault
         size = self._atom()
         if self._take("**"):
-            size = Term("Pow", (size, self._atom()))
+            size = _term("Pow", (size, self._atom()))
         if not negative:
             return size
-        return -size if isinstance(size, int) else Term("Mul", (-1, size))
+        return -size if isinstance(size, int) else _term("Mul", (-1, size))
 
     def _atom(self) -> Size:
         if self._take("("):
@@ -142,7 +152,7 @@ class _Parser:
             if parts:
                 self._expect(",")
             parts.append(self._pair() if name == "Piecewise" else self._sum())
-        return Term(name, tuple(parts))
+        return _term(name, tuple(parts))
 
     def _pair(self) -> Size:
         """`ExprCondPair(value, condition)` or a tuple of both."""
@@ -180,6 +190,44 @@ class _Parser:
         self._at += 1
         if kind != "number" and content not in ("True", "False"):
             raise _Fault
+
+
+def _next_link(links: int) -> int:
+    if links >= _LONGEST_CHAIN:
+        raise _Fault
+    return links + 1
+
+
+def _term(name: str, parts: tuple[Size, ...]) -> Size:
+    """The term. A loader computes those of constants at once: none may be a number of many digits, or undefined."""
+    last = parts[-1] if parts else 0
+    if name in _DIVISIONS and last == 0:
+        raise _Fault
+    if name in _POWERS and not _is_small_power(parts):
+        raise _Fault
+    if name in _SHIFTS and not (isinstance(last, int) and 0 <= last <= _WIDEST):
+        raise _Fault
+    if name == "Mul" and all(isinstance(part, int) for part in parts) and len(parts) > _MOST_SIGNS:
+        raise _Fault
+    return Term(name, parts)
+
+
+def _is_small_power(parts: tuple[Size, ...]) -> bool:
+    """An exponent that is a small number, or unknown as long as sizes are; and no power of a power."""
+    exponent = parts[-1]
+    small = abs(exponent) <= _WIDEST if isinstance(exponent, int) else isinstance(exponent, (Symbol, Term))
+    return len(parts) == 2 and small and not any(_holds_power(part) for part in parts)
+
+
+def _holds_power(size: Size) -> bool:
+    waiting = [size]
+    while waiting:
+        one = waiting.pop()
+        if isinstance(one, Term):
+            if one.operator in (*_POWERS, *_SHIFTS):
+                return True
+            waiting.extend(one.parts)
+    return False
 
 
 def _number(digits: str) -> Size:

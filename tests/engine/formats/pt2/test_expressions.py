@@ -82,3 +82,21 @@ def test_conditions_and_floats_are_let_through_without_a_value(written):
 def test_anything_else_is_refused(written):
     with pytest.raises(UnsupportedContent):
         parse(written)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("10**999999999", "Pow(Pow(9, 9), 9)", "(2*s0)**99999999", "((2*s0)**60)**60", "LShift(1, 9999999999)"),
+        *("FloorDiv(1, 0)", "s0 % 0", "-" * 60_000 + "1", "+".join(["s0"] * 5000), "*".join(["s0"] * 5000)),
+        *("2**(3**4)", "Pow(2, LShift(1, 60))", "LShift(1, s0)"),
+    ],
+)
+def test_what_a_loader_would_compute_without_end_is_refused(text):
+    with pytest.raises(UnsupportedContent, match="expression"):
+        parse(text)
+
+
+def test_powers_and_long_sums_of_sizes_are_read():
+    for text in ("s0**2", "Pow(Symbol('s0', positive=True), Integer(-1))", "2**s0", "+".join(["s0"] * 150)):
+        parse(text)
