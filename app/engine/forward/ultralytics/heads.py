@@ -63,11 +63,22 @@ def boxes_of(block: Block, raw: Sequence[Value], ops: Ops, dfl: str = "dfl", cor
 
 
 def detect(block: Block, maps: Any, ops: Ops) -> Any:
-    """Boxes, and each level's raw map. Where the head has both branches, a loader may choose either: both."""
+    """Boxes, and each level's raw map. Where the head has both branches, a loader may choose either: both.
+
+    Told to be end-to-end (`_end2end`), or without the other branch, it gives the one-to-one branch in every release.
+    """
+    if reads_one_to_one(block.module):
+        return one_to_one(block, maps, ops)
     found = _detected(block, maps, ops, _NAMED, corners=bool(block.xyxy))
     if block.find("one2one_cv2") is None:
         return found
     return found, _detected(block, maps, ops, _ONE_TO_ONE, corners=True)
+
+
+def reads_one_to_one(module: Module) -> bool:
+    """Whether every release of the loader reads the one-to-one branch of a head that may have both."""
+    told = module.attribute("_end2end", False) is True or module.child("cv2") is None
+    return told and has_children(module, *_ONE_TO_ONE)
 
 
 def one_to_one(block: Block, maps: Any, ops: Ops) -> Any:
@@ -130,7 +141,8 @@ def _fits(*children: str, both: bool) -> Callable[[Module], bool]:
 
     def fits(module: Module) -> bool:
         single = module.child("one2one_cv2") is None
-        return has_children(module, "cv2", "cv3", "dfl", *children) and counted(module) and (both or single)
+        branch = has_children(module, "cv2", "cv3") or (both and reads_one_to_one(module))
+        return branch and has_children(module, "dfl", *children) and counted(module) and (both or single)
 
     return fits
 

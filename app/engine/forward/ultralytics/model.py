@@ -1,14 +1,17 @@
 """Ultralytics' whole models: a layer list as YOLOv5's; and YOLOv10's head without what inference never reads."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from app.engine.forward.family import Family, PrunedLayer
+from app.engine.forward.ultralytics.heads import reads_one_to_one
 from app.engine.forward.ultralytics.naming import paths
 from app.engine.forward.yolov7.model import facts_as, image_shapes, is_layer_list, layers_of, model
 from app.engine.forward.yolov7.prune import count_parameters, nbytes
 from app.engine.ir.module import Module
 
 _ONE_TO_ONE_HEAD = paths("head", "v10Detect")
+_EITHER_HEAD = paths("head", "Detect")
+_REASON = "the one-to-many branch serves training: inference reads the one-to-one branch"
 _BRANCHES = {"cv2": "one2one_cv2", "cv3": "one2one_cv3"}
 
 
@@ -23,12 +26,22 @@ def prune(module: Module) -> Sequence[PrunedLayer]:
             branch, other = head.child(name), head.child(kept)
             if branch is None or other is None or branch.node is other.node:
                 continue
-            reason = "the one-to-many branch serves training: inference reads the one-to-one branch"
-            removed.append(PrunedLayer(branch.path, reason, nbytes(branch)))
+            removed.append(PrunedLayer(branch.path, _REASON, nbytes(branch)))
             head.replace_child(name, other.node)
+        if head.class_path in _EITHER_HEAD and reads_one_to_one(head):
+            removed.extend(_without_one_to_many(head))
     for layer in layers_of(module):
         count_parameters(layer)
     return removed
+
+
+def _without_one_to_many(head: Module) -> Iterator[PrunedLayer]:
+    """As the fuse() of the releases that have such heads leaves them: None in the branch's place."""
+    for name in _BRANCHES:
+        branch = head.child(name)
+        if branch is not None:
+            yield PrunedLayer(branch.path, _REASON, nbytes(branch))
+            head.replace_child(name, None)
 
 
 def _models(*names: str) -> tuple[str, ...]:
