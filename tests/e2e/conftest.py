@@ -12,6 +12,8 @@ from pathlib import Path
 import httpx
 import pytest
 
+from tests.sandbox.asking import MODE
+
 _ROOT = Path(__file__).resolve().parent.parent.parent
 
 
@@ -31,6 +33,7 @@ class Server:
     def start(self) -> None:
         plain = {name: value for name, value in os.environ.items() if not name.startswith("FUSEBOX_")}
         quick = {"FUSEBOX_DEAD_AFTER_SECONDS": "3", "FUSEBOX_HEARTBEAT_SECONDS": "0.5", "FUSEBOX_MIN_FREE_BYTES": "1"}
+        quick["FUSEBOX_SANDBOX"] = MODE
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "app", self._role, "--port", str(self.port), "--data-dir", str(self.data_dir)],

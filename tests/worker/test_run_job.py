@@ -16,6 +16,7 @@ from app.options import FuseOptions
 from app.sandbox.supervisor import Forge
 from app.storage import LocalBlobs, input_key
 from app.worker.run_job import Bench, run_job
+from tests.sandbox.asking import MODE
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +46,7 @@ def bench(engine: sa.Engine, forge: Forge, tmp_path: Path) -> Bench:
         max_deaths=2,
         memory=4 << 30,
         threads=1,
-        sandbox="required",
+        sandbox=MODE,
     )
 
 
