@@ -226,7 +226,8 @@ class Settings(BaseSettings):
     @property
     def url(self) -> str:
         """Where the API is reached, as far as we know."""
-        return self.public_url.rstrip("/") or f"http://{self.host}:{self.port}"
+        host = "localhost" if self.host in ("0.0.0.0", "::") else self.host
+        return self.public_url.rstrip("/") or f"http://{host}:{self.port}"
 
     @property
     def keys_required(self) -> bool:

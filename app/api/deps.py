@@ -10,6 +10,7 @@ from fastapi import Depends, Request
 from app.api.access import Caller, identify
 from app.api.admission import Admission
 from app.api.network.addresses import client_group
+from app.api.readiness import Readiness
 from app.api.uploads import UploadLimits
 from app.jobs.keys import Keyring
 from app.jobs.queue import JobQueue
@@ -31,6 +32,7 @@ class Service:
     max_wait_seconds: float
     dead_after_seconds: float
     public_url: str  # empty: links are made from the Host header, which the caller sent
+    readiness: Readiness = field(default_factory=Readiness)
     stopping: Event = field(default_factory=Event)  # set: answer those who wait, the process ends
 
 

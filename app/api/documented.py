@@ -45,8 +45,8 @@ OF_UPLOADS: tuple[type[AppError], ...] = (
 
 def of_jobs() -> tuple[type[AppError], ...]:
     """What a job may fail of: its own problem is the answer where its result would be."""
-    every = (kind for kind in AppError.__subclasses__() if kind.__module__ == errors.__name__)
-    return tuple(kind for kind in every if kind not in _BEFORE_JOBS)
+    every = (kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, AppError))
+    return tuple(kind for kind in every if kind is not AppError and kind not in _BEFORE_JOBS)
 
 
 def documented(*kinds: type[AppError]) -> Responses:

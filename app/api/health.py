@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 
-import anyio
 import sqlalchemy as sa
 from fastapi import APIRouter
 from starlette.responses import JSONResponse, PlainTextResponse, Response
@@ -32,21 +31,25 @@ async def livez() -> str:
 @router.get("/readyz", tags=["health"], response_model=Health, responses=_HEALTH)
 async def readyz(service: ServiceDep) -> Response:
     """Database, blob store and at least one worker are there; and how what works on uploads is confined."""
-    checks = await anyio.to_thread.run_sync(_check, service)
-    ready = all(result == "ok" for result in checks.values())
-    sandbox = await anyio.to_thread.run_sync(_sandbox, service) if ready else "unknown"
-    health = Health(ready=ready, checks=checks, sandbox=sandbox)
-    return JSONResponse(health.model_dump(), 200 if ready else 503, headers={"Cache-Control": "no-store"})
+    health = await service.readiness.read(lambda: _look(service))
+    return JSONResponse(health.model_dump(), 200 if health.ready else 503, headers={"Cache-Control": "no-store"})
 
 
 @router.head("/", include_in_schema=False)
 @router.get("/", include_in_schema=False)
-async def usage(base_url: BaseUrl) -> PlainTextResponse:
+async def usage(service: ServiceDep, base_url: BaseUrl) -> PlainTextResponse:
+    key = "" if service.keyring is None else ' -H "Authorization: Bearer $FUSEBOX_KEY"'
     return PlainTextResponse(
         "Fusebox makes trained networks lighter without changing what they compute.\n\n"
-        f"  curl --fail-with-body -OJ -F model=@yolov7.pt '{base_url}/fuse?wait=120'\n\n"
+        f"  curl --fail-with-body -OJ{key} -F model=@yolov7.pt '{base_url}/fuse?wait=120'\n\n"
         f"API: {base_url}/openapi.json\n"
     )
+
+
+def _look(service: Service) -> Health:
+    checks = _check(service)
+    ready = all(result == "ok" for result in checks.values())
+    return Health(ready=ready, checks=checks, sandbox=_sandbox(service) if ready else "unknown")
 
 
 def _check(service: Service) -> dict[str, str]:

@@ -95,6 +95,8 @@ class MultipartReader:
 
     def _on_header_end(self) -> None:
         if self._header.lower() == b"content-disposition":
+            if self._disposition:
+                raise MalformedUpload("A part of the body has two Content-Disposition headers.", remedy=_HOW)
             self._disposition = self._value
         self._header = self._value = b""
 

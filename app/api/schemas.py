@@ -123,14 +123,15 @@ def view_job(job: Job, base_url: str) -> JobView:
 
 
 def _next_command(job: Job, base_url: str) -> str:
-    """Quoted for a shell: `?` is a wildcard there."""
+    """Quoted for a shell: `?` is a wildcard there. A key is never repeated: it is said where it goes."""
+    curl = "curl --fail-with-body -OJ" + (' -H "Authorization: Bearer $FUSEBOX_KEY"' if job.owner else "")
     match job.state:
         case "queued" | "running":
-            return f"curl --fail-with-body -OJ '{base_url}{job_path(job.id, '/model')}?wait=120'"
+            return f"{curl} '{base_url}{job_path(job.id, '/model')}?wait=120'"
         case "succeeded":
-            return f"curl --fail-with-body -OJ '{base_url}{job_path(job.id, '/model')}'"
+            return f"{curl} '{base_url}{job_path(job.id, '/model')}'"
         case _:
-            return f"curl --fail-with-body -OJ -F {_form_file(job.input.filename)} '{base_url}/fuse?wait=120'"
+            return f"{curl} -F {_form_file(job.input.filename)} '{base_url}/fuse?wait=120'"
 
 
 def _form_file(filename: str) -> str:

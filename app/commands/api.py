@@ -6,13 +6,14 @@ import resource
 import socket
 from types import FrameType
 
+import sqlalchemy as sa
 import uvicorn
 
 from app.api.deps import Service
 from app.api.main import build_api, connection_limits, guarded, open_service
 from app.api.network.connection import bounded
 from app.jobs.keys import first_key
-from app.settings import Settings, make_data_dir
+from app.settings import InvalidSettings, Settings, make_data_dir
 
 # A transfer that is still going on when the service stops is cut off after this time.
 _GRACE_SECONDS = 5
@@ -74,7 +75,11 @@ def _tell_who_may_enter(service: Service, settings: Settings) -> None:
 def run_api(settings: Settings) -> None:
     """Serve until SIGTERM or SIGINT. Raises InvalidSettings."""
     make_data_dir(settings)
-    service = open_service(settings)
+    try:
+        service = open_service(settings)
+    except sa.exc.OperationalError as error:
+        # The driver's words name host and port, and no password.
+        raise InvalidSettings(f"the database can't be used: {str(error.orig).strip().splitlines()[0]}") from None
     _tell_who_may_enter(service, settings)
     _raise_file_limit()
     logging.getLogger("uvicorn.access").addFilter(_without_query)

@@ -47,6 +47,18 @@ def test_an_installation_without_torch_says_which_extra_holds_it(arguments: tupl
     assert "Traceback" not in ended.stderr
 
 
+def test_a_database_that_can_not_be_reached_ends_the_api_with_a_sentence(tmp_path: Path) -> None:
+    program = "import os, sys; os.environ['FUSEBOX_DATABASE_URL'] = 'postgresql://u:hunter2@127.0.0.1:9/x'; "
+    program += "from app.__main__ import main; main()"
+
+    ended = _ended("-c", program, "api", "--data-dir", str(tmp_path))
+
+    assert ended.returncode == 2
+    assert "the database can't be used: " in ended.stderr
+    assert "hunter2" not in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
 def test_help_tells_the_defaults() -> None:
     shown = _ended("-m", "app", "serve", "--help").stdout
 

@@ -176,7 +176,10 @@ def test_a_key_sees_its_own_jobs_and_no_other(api: Any, alice: str, bob: str) ->
                 assert api.http.request(method, path, headers=_with(key)).status_code == 404
     said = api.http.get(job, headers=_with(bob)).json()
     assert {**said, "detail": "", "instance": ""} == {**unknown, "detail": "", "instance": ""}
-    assert api.http.get(job, headers=_with(alice)).json()["state"] == "queued"
+    mine = api.http.get(job, headers=_with(alice))
+    assert mine.json()["state"] == "queued"
+    assert 'Bearer $FUSEBOX_KEY"' in mine.json()["next"]
+    assert alice not in mine.text
     assert api.http.delete(job, headers=_with(alice)).json()["state"] == "canceled"
 
 

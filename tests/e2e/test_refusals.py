@@ -87,6 +87,8 @@ def test_a_body_that_is_no_form_is_shown_the_right_command(api: Any, kind: str) 
         b"--b\r\nContent-Disposition: form-data\r\n\r\nx\r\n--b--\r\n",
         b"--b\r\nContent-Disposition: attachment; name=model\r\n\r\nx\r\n--b--\r\n",
         b"--b\r\nBad Header\r\n\r\nx\r\n--b--\r\n",
+        b"--b\r\nContent-Disposition: form-data; name=model; filename=a\r\n"
+        b"Content-Disposition: form-data; name=dtype\r\n\r\nx\r\n--b--\r\n",
         b'--b\r\nContent-Disposition: form-data; name="model"; filename="a.pt"\r\n\r\nstops here',
         b'--b\r\nContent-Disposition: form-data; name="model"; filename="a.pt"\r\n\r\nx\r\n--b\r\n',
         b"--b\r\n" + b"A: b\r\n" * 5000,

@@ -90,6 +90,24 @@ def test_a_body_in_crumbs_is_refused_and_leaves_nothing(api: Any) -> None:
     api.until(lambda: api.blobs() == set())
 
 
+def test_a_crowd_of_headers_is_refused_wherever_it_is_cut(api: Any) -> None:
+    head = b"GET / HTTP/1.1\r\nHost: localhost\r\n" + b"X: y\r\n" * 1000
+
+    _problem(api.say(head[:50], head[50:400], head[400:], pause=0.05), 431, "headers-too-large")
+
+
+def test_lines_of_a_body_are_not_taken_for_headers(api: Any) -> None:
+    lines = b"a\n" * 5000
+    body = _PART + lines + b"\r\n--b--\r\n"
+    head = _HEAD + b"Connection: close\r\nContent-Length: %d\r\n\r\n" % len(body)
+
+    for cut in range(5):  # also within the blank line
+        at = len(head) - cut
+        answer = api.say((head + body)[:at], (head + body)[at:], pause=0.05)
+        assert answer.startswith(b"HTTP/1.1 202 "), answer[:300]
+        api.http.delete(json.loads(answer.partition(b"\r\n\r\n")[2])["links"]["self"])
+
+
 def test_trailers_and_chunk_extensions_are_dropped(api: Any) -> None:
     body = _PART + b"x\r\n--b--\r\n"
     chunk = b"%x;name=value\r\n%b\r\n" % (len(body), body)

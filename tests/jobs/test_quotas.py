@@ -1,5 +1,7 @@
 """What is counted, and when one more is too many; on every database."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 import sqlalchemy as sa
 
@@ -7,7 +9,7 @@ from app.errors import AppError, DiskFull, Problem, QueueFull, QuotaExceeded, To
 from app.jobs import table
 from app.jobs.database import open_database
 from app.jobs.job import Input, Output
-from app.jobs.quotas import Quotas, Usage, read_usage
+from app.jobs.quotas import Quotas, Usage, lock_admission, read_usage
 from app.options import FuseOptions
 
 _OUTPUT = Output("a.fused.pt", 70, "0" * 64, "k/model", "k/report")
@@ -35,6 +37,23 @@ def test_a_job_counts_with_its_file_and_a_result_of_the_same_size_until_there_is
     assert _usage(engine) == Usage(0, 170, 0)
     table.expire(engine, "a")
     assert _usage(engine) == Usage(0, 0, 0)
+
+
+def test_of_many_at_once_no_more_are_admitted_than_the_limit(engine: sa.Engine) -> None:
+    quotas = Quotas(3, 0, 0, 0)
+
+    def admit(number: int) -> bool:
+        with engine.begin() as connection:
+            lock_admission(connection)
+            try:
+                quotas.check(read_usage(connection), None, 1)
+            except QueueFull:
+                return False
+            table.insert_job(connection, f"job-{number}", FuseOptions(), Input("a.pt", 1, "0" * 64, "k"))
+            return True
+
+    with ThreadPoolExecutor(6) as pool:
+        assert sum(pool.map(admit, range(12))) == 3
 
 
 def test_a_failed_job_keeps_its_file_and_a_canceled_one_nothing(engine: sa.Engine) -> None:

@@ -8,6 +8,7 @@ import asyncio
 import socket
 import sys
 from collections import Counter
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -61,7 +62,8 @@ class BoundedConnection(H11Protocol):
         if len(self.connections) > self.limits.max_connections or (
             crowd and not lies_within(address, self.limits.trusted_proxies)
         ):
-            self._answer(TooManyConnections("There are too many connections.", remedy="Close some, or try again."))
+            full = TooManyConnections("There are too many connections.", remedy="Close some, or try again.")
+            self._answer(full, linger=False)  # It would count as one more for as long.
         else:
             self._await_head()
 
@@ -116,8 +118,8 @@ class BoundedConnection(H11Protocol):
         else:
             self.transport.close()
 
-    def _answer(self, error: AppError) -> None:
-        """Answer in place of the application, and read no more."""
+    def _answer(self, error: AppError, *, linger: bool = True) -> None:
+        """Answer in place of the application, and heed no more of what comes."""
         self._ending = True
         self._stop_timers()
         self._unset_keepalive_if_required()
@@ -129,7 +131,12 @@ class BoundedConnection(H11Protocol):
             self.transport.abort()
             return
         self.transport.write(_as_bytes(self.conn, answer_error(error, "")))
-        self.transport.write_eof()
+        self.conn = StrictConnection()  # What it had received goes with it.
+        if not linger:
+            self.transport.close()
+            return
+        with suppress(OSError):  # The client has gone already.
+            self.transport.write_eof()
         self.flow.resume_reading()
         self.loop.call_later(_READ_SECONDS, self.transport.abort)
 
