@@ -36,6 +36,8 @@ def code() -> tuple[Path, ...]:
     """Where Python looks for modules; of the directory that holds the service itself, only its package."""
     own = Path(app.__file__).resolve().parent
     standard = [sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")]
+    # Libraries that lie beside an interpreter of its own, and are loaded when they are needed: Intel's MKL, for one.
+    standard.append(os.path.join(sys.base_prefix, "lib"))
     added = [*sys.path, *os.environ.get("LD_LIBRARY_PATH", "").split(":")]
     places = {Path(place).resolve() for place in added if place}
     # A checkout holds more than code: its data directory, by default.
