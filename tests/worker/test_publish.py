@@ -31,6 +31,7 @@ _JOB = Job(
     created_at=0.0,
     started_at=0.0,
     finished_at=None,
+    owner=None,
 )
 
 
