@@ -163,10 +163,16 @@ def _tree(pid: int, below_warm_parent: bool = False) -> list[int]:
         one, below = waiting.pop()
         (forked if below else found).append(one)
         warm = "app.sandbox.forge" in _read(f"/proc/{one}/cmdline")
-        tasks = Path(f"/proc/{one}/task")
-        for task in tasks.iterdir() if tasks.exists() else ():
+        for task in _tasks(one):
             waiting.extend((int(child), below or warm) for child in _read(f"{task}/children").split())
     return sorted(forked if below_warm_parent else found)
+
+
+def _tasks(pid: int) -> list[Path]:
+    try:
+        return list(Path(f"/proc/{pid}/task").iterdir())
+    except OSError:
+        return []  # It has ended since.
 
 
 def _read(path: str) -> str:
