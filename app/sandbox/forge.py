@@ -4,6 +4,7 @@ Started by the worker as `python -m app.sandbox.forge FD`. It ends when the work
 """
 
 import contextlib
+import gc
 import os
 import select
 import signal
@@ -27,6 +28,8 @@ def main() -> None:
     reach.code()  # kept for the children
     # torch.set_num_threads would start a thread here, so the worker sets OMP_NUM_THREADS instead.
     assert len(os.listdir("/proc/self/task")) == 1, "a warm parent with threads can't fork safely"
+    # What is loaded now stays: a child's collector need neither look at it nor, by touching it, copy its pages.
+    gc.freeze()
     send(control, Ready())
     while (received := _receive(control)) is not None:
         request, channel = received

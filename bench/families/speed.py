@@ -65,7 +65,7 @@ def times(name: str) -> tuple[dict[str, Sample], dict[str, int]]:
 
 def _ours(module: Path, weights: Path, name: str) -> _Contenders:
     options = FuseOptions(architecture=name)
-    container = open_checkpoint(weights, TORCH_ZIP)
+    container = open_checkpoint(weights, TORCH_ZIP, lambda file: None)
     assert isinstance(container, Container)
 
     def of_module() -> Step:
