@@ -279,3 +279,18 @@ def test_jobs_from_before_there_were_keys_are_found_by_whoever_knows_their_ids(s
     _refused(api.http.get(job), "missing-key")
     assert api.http.get(job, headers=_with(key)).json()["state"] == "queued"
     assert api.http.post("/fuse", files=_FILE, headers=_with(key)).status_code == 202
+
+
+def test_api_processes_over_one_database_share_keys_jobs_and_limits(serve: Callable[..., Any], tmp_path: Path) -> None:
+    shared = {"database_url": f"sqlite:///{tmp_path / 'shared.sqlite'}", "auth": "required", "max_active_jobs": 1}
+    one, other = serve("api", **shared), serve("api", **shared)
+    shown = re.findall(r"Bearer (fbx_[\w-]{43})'", one.log.read_text() + other.log.read_text())
+    assert len(shown) == 1
+    job = one.http.post("/fuse", files=_FILE, headers=_with(shown[0])).json()["links"]["self"]
+
+    assert other.http.get(job, headers=_with(shown[0])).json()["state"] == "queued"
+    full = other.http.post("/fuse", files=_FILE, headers=_with(shown[0]))
+
+    assert (full.status_code, full.json()["code"], full.headers["retry-after"]) == (503, "queue-full", "5")
+    assert other.http.delete(job, headers=_with(shown[0])).json()["state"] == "canceled"
+    assert one.http.post("/fuse", files=_FILE, headers=_with(shown[0])).status_code == 202
