@@ -12,9 +12,9 @@ class Limits:
     """Bounds of one reading. The defaults hold a model of many thousand layers with its optimizer."""
 
     max_pickle_bytes: int = 256 << 20
-    max_operations: int = 2_500_000  # opcodes; a YOLOv7 training checkpoint has about 60,000
+    max_operations: int = 2_000_000  # opcodes; a YOLOv7 training checkpoint has about 60,000
     max_memo: int = 1_000_000
-    max_objects: int = 1_000_000
+    max_objects: int = 500_000
     max_globals: int = 20_000  # different names; a model of many families has a few hundred
     max_pairs: int = 250_000  # that Python 2 gave its ordered dictionaries as lists
     max_depth: int = 800  # the pickler that wrote the file recurses itself, up to 1,000 by default
@@ -26,8 +26,8 @@ class Limits:
     max_complex_keys: int = 4096
     # Of a graph file, what is not the content of large tensors.
     max_graph_bytes: int = 256 << 20
-    max_graph_nodes: int = 300_000  # operators and tensors; a large language model's export has about 20,000
-    max_graph_fields: int = 1_000_000
+    max_graph_nodes: int = 100_000  # operators and tensors; a large language model's export has about 20,000
+    max_graph_fields: int = 600_000
     max_graph_depth: int = 64
 
 

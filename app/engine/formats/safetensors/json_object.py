@@ -8,7 +8,7 @@ from typing import Any, Final, NoReturn
 from app.errors import MalformedFile, TooLarge
 
 # Of what is JSON in such a file. The specification allows 100 MB; 100,000 tensors take about 12.
-MAX_JSON_BYTES: Final = 32 << 20
+MAX_JSON_BYTES: Final = 16 << 20
 _SURROGATE: Final = re.compile("[\ud800-\udfff]")
 
 
