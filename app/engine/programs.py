@@ -16,7 +16,7 @@ from app.engine.fuse.census import Census
 from app.engine.fuse.programs import BodyFusion, ProgramFusion, plan_program
 from app.engine.interpret.lockstep import Fused
 from app.engine.interpret.numeric import run
-from app.engine.ir.program import Port, Program
+from app.engine.ir.program import Port, Program, told
 from app.engine.program_report import detected_of, equivalence_of, inspection_of, report_of
 from app.engine.reporting import dtype_name, recognised_of
 from app.engine.steps import Asked, Steps, refuse_options
@@ -142,7 +142,8 @@ def prove(job: ProgramJob, fusion: ProgramFusion, device: str) -> ProgramEvidenc
     for way in _ways_to_run(job, inputs, device):
         native, run_by, note = way
         see = run_by(job.path, job.program)
-        baseline = measure_original(fusion.basis, _fused(fusion), inputs, native, device, see, job.program.graph)
+        basis, original = told(fusion.basis), told(job.program.graph)
+        baseline = measure_original(basis, _fused(fusion), inputs, native, device, see, original)
         if baseline.finite:
             break
     if silent(baseline.proof.outputs):
@@ -172,13 +173,13 @@ def _ways_to_run(job: ProgramJob, inputs: Sequence[Tensor], device: str) -> Iter
             )
         except CannotRun as error:
             note += f", as onnxruntime can't run the model ({error})"
-    yield stored, lambda _, program: lambda given: run(program.graph, given, None, device), note
+    yield stored, lambda _, program: lambda given: run(told(program.graph), given, None, device), note
     for wider in (torch.float32, torch.float64):
         yield wider, _numeric(wider, device), f"the native figures are of the numeric reading, in {dtype_name(wider)}"
 
 
 def _numeric(dtype: torch.dtype, device: str) -> RunBy:
-    return lambda _, program: lambda given: run(program.graph, given, dtype, device)
+    return lambda _, program: lambda given: run(told(program.graph), given, dtype, device)
 
 
 def _fused(fusion: ProgramFusion) -> list[Fused]:
@@ -220,7 +221,7 @@ def _measured(
     around = _around(job, fusion, written)
     apart = after if around is written else job.dialect.follow(around, job.shapes)
     _check_alike(job.program, apart)
-    figures = measure_written(evidence.baseline, apart.graph, evidence.native, device, see)
+    figures = measure_written(evidence.baseline, told(apart.graph), evidence.native, device, see)
     problem = failure(figures, evidence.baseline.proof.regions, options.max_error)
     problem = problem or _problem_elsewhere(job, around, device)
     problem = problem or _problem_within(job, fusion, evidence, options, (written, after), device)
@@ -262,7 +263,7 @@ def _problem_within(
         if missing(after.graph, _fused(part.fusion)) is not None:
             return f"the graph {part.body.path} is not the one that was proved"
         see = proved.run_by(job.path, after)
-        figures = measure_written(proved.baseline, after.graph, proved.native, device, see)
+        figures = measure_written(proved.baseline, told(after.graph), proved.native, device, see)
         problem = failure(figures, proved.baseline.proof.regions, options.max_error)
         if problem is not None:
             return f"{part.body.path}: {problem}"
@@ -292,7 +293,7 @@ def _problem_elsewhere(job: ProgramJob, written: Any, device: str) -> str | None
             continue  # these sizes do not suit the model
         _check_alike(before, after)
         inputs = typed_probe([(value.shape, value.dtype) for value in before.graph.inputs])
-        return measure_elsewhere(before.graph, after.graph, inputs, device)
+        return measure_elsewhere(told(before.graph), told(after.graph), inputs, device)
     return None
 
 

@@ -260,3 +260,23 @@ def test_one_number_for_all_channels_stays_one_number(tmp_path):
     left, report = fused(builder, [builder.op("Sigmoid", x)], tmp_path)
     assert left == ["Sigmoid", "Mul", "Add", "Sigmoid"]
     assert (report.summary.parameters_before, report.summary.parameters_after) == (5, 4)
+
+
+@pytest.mark.parametrize("norm_last", [True, False], ids=["norm", "nothing"])
+def test_sizes_that_are_the_same_for_every_batch_are_asked_of_nobody(norm_last, tmp_path):
+    """As segmentation heads resize to another branch: the batch is open, height and width are not."""
+    builder = OnnxBuilder()
+    inner = builder.norm(conv(builder, "image", 3, 4), norm(4).eval(), "first")
+    like = builder.conv(inner, nn.Conv2d(4, 5, 3, stride=2), "low")
+    low = builder.norm(like, norm(5).eval(), "second") if norm_last else like
+    deep = builder.op("MaxPool", builder.op("Relu", low), kernel_shape=[2, 2], strides=[2, 2])
+    start, two, four = (ints(builder, at) for at in (0, 2, 4))
+    batch_and_channels = builder.op("Slice", builder.op("Shape", deep), start, two, start)
+    places = builder.op("Slice", builder.op("Shape", low), two, four, start)
+    size = builder.op("Concat", batch_and_channels, places, axis=0)
+    large = builder.op("Resize", deep, "", "", size, mode="linear", coordinate_transformation_mode="half_pixel")
+    last = [builder.conv(x, nn.Conv2d(5, 3, 1), name) for x, name in ((low, "a"), (large, "b"))]
+    left, report = fused(builder, [builder.op("Add", *last)], tmp_path, ("n", 3, 12, 16))
+    assert left.count("Shape") == 1
+    assert "BatchNormalization" not in left
+    assert report.equivalence.passed

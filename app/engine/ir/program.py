@@ -1,7 +1,7 @@
 """A graph file (ONNX, .pt2) in the small SSA form, and where each part of it stands in the file."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -52,8 +52,9 @@ class Program:
     """What a graph file computes from inputs of certain shapes.
 
     `graph.inputs` are the file's own inputs, then what operators that are not read put out, as far as its shape is
-    known. `graph.outputs` is a pair of lists: the file's outputs that could be followed, and the values which operators
-    that are not read take in. So what lies before and behind such an operator is still fused and proved.
+    known. `graph.outputs` are lists: the file's outputs that could be followed, the values which operators that are not
+    read take in, and those of which nothing but their sizes is asked. So what lies before and behind such an operator
+    is still fused and proved.
 
     What the file computes from constants alone is in no node: `constants` has it by name. Nor is an operator that
     changes nothing: `aliases` says whose value its output is. `targets` has, by owner, the sizes
@@ -87,3 +88,11 @@ class Program:
     @property
     def own_inputs(self) -> tuple[Value, ...]:
         return self.graph.inputs[: len(self.inputs)]
+
+
+def told(graph: Graph) -> Graph:
+    """A program's graph with the outputs that are compared: no number is read of what is asked for its sizes alone.
+
+    Its nodes stay all the same. In another file of the same computation such sizes may stand as they are.
+    """
+    return replace(graph, outputs=graph.outputs[:2])

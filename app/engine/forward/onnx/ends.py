@@ -30,7 +30,10 @@ def live_graph(inputs: tuple[Value, ...], nodes: Sequence[Node], ends: Ends) -> 
         return id(value) in inside and (bound or id(value) in given)
 
     alone = [value for value in ends.measured if not any(map(stays, alike.of(value)))]
-    return live(Graph(inputs, tuple(nodes), (ends.outputs, _once([*ends.ended, *alone]))))
+    ended = _once(ends.ended)
+    given = {id(value) for value in (*ends.outputs, *ended)}
+    asked = [value for value in _once(alone) if id(value) not in given]
+    return live(Graph(inputs, tuple(nodes), (ends.outputs, ended, asked)))
 
 
 def _once(values: Sequence[Value]) -> list[Value]:

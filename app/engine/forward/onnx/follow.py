@@ -32,6 +32,7 @@ from app.engine.ir.onnx_dtypes import torch_dtype
 from app.engine.ir.program import Inner, Program, Skipped
 from app.engine.ir.tensors import StoredTensor
 
+_WRITTEN_ELEMENTS: Final = 1 << 8  # constants up to here are surely written in the place of what computes them
 _CONSTANTS_ARE_WRITTEN_FROM: Final = DEFAULTS_SINCE  # before, each initializer is an input as well
 
 
@@ -100,7 +101,7 @@ class _Follower:
             for value in self._model.graph.output
             if isinstance(known := seen.known.get(value.name), Value) and not any(known is one for one in seen.opened)
         ]
-        asking = {first_output(node) for node in needed(self._model.graph, seen.targets)}
+        asking = {first_output(node) for node in needed(self._model.graph, seen.targets, self._settled())}
         measured = [value for owner, value in seen.measured if owner in asking]
         ends = Ends([value for _, value in outputs], seen.ended, measured)
         graph = live_graph((*inputs, *seen.opened), self._ops.nodes, ends)
@@ -120,6 +121,21 @@ class _Follower:
             tuple(seen.withheld),
             self._static,
         )
+
+    def _settled(self) -> set[str]:
+        """Sizes and the like that are the same for every input: they can be written, and nobody is asked for them."""
+        if not self._writes_constants():
+            return set()
+        given = {node.output[0] for node in self._model.graph.node if len(node.output) == 1} - self._outputs
+        known = ((name, self._seen.known.get(name)) for name in given)
+        return {
+            name
+            for name, one in known
+            if isinstance(one, Const) and not one.varies and prod(one.shape) <= _WRITTEN_ELEMENTS
+        }
+
+    def _writes_constants(self) -> bool:
+        return self._model.ir_version >= _CONSTANTS_ARE_WRITTEN_FROM
 
     def _inputs(self) -> list[Value]:
         """The file's inputs as values; initializers as constants."""
@@ -213,7 +229,7 @@ class _Follower:
 
     def _measure(self, node: NodeProto, results: Sequence[Const]) -> None:
         """An operator that makes constants of a value's sizes stays in the file, unless its results can be written."""
-        written = self._model.ir_version >= _CONSTANTS_ARE_WRITTEN_FROM and not set(node.output) & self._outputs
+        written = self._writes_constants() and not set(node.output) & self._outputs
         if not written or any(known.varies for known in results):
             known = (self._seen.known.get(name) for name in node.input)
             self._seen.measured.extend((self._ops.owner, value) for value in known if isinstance(value, Value))

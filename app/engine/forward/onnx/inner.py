@@ -18,14 +18,17 @@ def captured(node: NodeProto) -> tuple[str, ...]:
     return tuple(dict.fromkeys(name for graph in inner_graphs(node) for name in free(graph)))
 
 
-def needed(graph: GraphProto, sized: Container[str] = ()) -> list[NodeProto]:
-    """The operators that the graph's outputs depend on, in order. Those with an output in `sized` read one input."""
+def needed(graph: GraphProto, sized: Container[str] = (), settled: Container[str] = ()) -> list[NodeProto]:
+    """The operators that the graph's outputs depend on, in order.
+
+    Those with an output in `sized` read one input; what is `settled` is known, whoever gives it.
+    """
     producer = {name: node for node in graph.node for name in node.output if name}
     waiting = [value.name for value in graph.output]
     names: set[str] = set()
     while waiting:
         name = waiting.pop()
-        if name in names or name not in producer:
+        if name in names or name not in producer or name in settled:
             continue
         names.update(producer[name].output)
         read = producer[name].input
