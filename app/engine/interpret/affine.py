@@ -107,8 +107,9 @@ def _closed(node: Node | None, reach: Reach, beside: bool = False) -> Refusal | 
 
 
 def _with_numbers(maker: Node | None) -> Node | None:
-    """What could take in a norm behind it: a sum or a concatenation has no numbers of its own."""
-    return maker if maker is not None and any(maker.consts()) else None
+    """What might take in a norm behind it: a sum or a concatenation has no numbers of its own."""
+    may = maker is not None and (isinstance(maker.operation, ir.Apply) or any(maker.consts()))
+    return maker if may else None
 
 
 def _standing(node: Node, reach: Reach) -> Refusal:

@@ -6,6 +6,7 @@ from typing import Any, Final
 from app.engine.formats import TorchFile
 from app.engine.ir.checkpoint import inside
 from app.engine.ir.node import Global, Object
+from app.engine.ir.tensors import REBUILD_FROM_TYPE, is_tensor
 from app.engine.loading.allowed import Allowed
 from app.engine.loading.calls import FUNCTIONS, instantiated, may_be_called
 from app.engine.loading.names import is_held
@@ -38,13 +39,23 @@ def unsafe_names(file: TorchFile, allowed: Allowed) -> tuple[str, ...]:
     held: list[Any] = [file.root]
     for node in file.objects:
         unsafe.update(_of_object(node, allowed))
-        held.extend((*node.args, node.kwargs, *node.items, node.pairs, node.state))
+        held.extend((*_kept(node), node.kwargs, *node.items, node.pairs, node.state))
     taken = {node.origin for node in file.objects if isinstance(node.origin, Global)}
+    taken |= {node.args[0] for node in file.objects if _carries_attributes(node)}
     taken |= {node.setter for node in file.objects if isinstance(node.setter, Global)}
     # What is in neither place was taken off the stack again: a loader has imported it all the same.
     values = set(_values(held)) | (file.names - taken)
     unsafe.update(name.path for name in values - {FUNCTIONS} if not is_held(name) and name.path not in allowed)
     return tuple(sorted(name[:_LONGEST] for name in unsafe))
+
+
+def _kept(node: Object) -> tuple[Any, ...]:
+    """The arguments that a call keeps: the first of a tensor with attributes is called, and known to be harmless."""
+    return node.args[1:] if _carries_attributes(node) else node.args
+
+
+def _carries_attributes(node: Object) -> bool:
+    return node.origin == REBUILD_FROM_TYPE and is_tensor(node)
 
 
 def _values(held: list[Any]) -> Iterator[Global]:

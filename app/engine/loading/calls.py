@@ -14,7 +14,7 @@ _Fits = Callable[[Object], bool]
 
 _NUMBER_TYPE: Final = re.compile(r"[<>=|]?([?bBhHiIlLqQefdgFDG]|[biufcSUmMV]\d{1,6})(\[\w+\])?")
 # Methods that a code base puts in the place of a module's `forward`, as it does when it has fused itself.
-_METHOD: Final = re.compile(r"([a-z]\w*_)?forward(_\w+)?|fuseforward|[a-z]\w*_conv(olution)?")
+_METHOD: Final = re.compile(r"_?([a-z]\w*_)?forward(_\w+)?|fuseforward|[a-z]\w*_conv(olution)?")
 FUNCTIONS: Final = Global("torch._C", "_VariableFunctionsClass")
 _FUNCTION: Final = re.compile(r"conv(_transpose|_tbc)?[123]?d?|linear|relu_?|sigmoid_?|tanh_?|softmax|batch_norm")
 _INDUCTOR: Final = Global("torch", "_TorchCompileInductorWrapper")

@@ -9,6 +9,7 @@ from torch import nn
 from app.engine.formats import read_file, write_file
 from app.engine.ir.checkpoint import storages
 from app.engine.pipeline import fuse_checkpoint
+from app.errors import UnsafeGlobals, UnsupportedContent
 from app.options import FuseOptions
 from tests.engine.nets import classes, counted, error, fuse, fuse_file, norm, pair, tolerance, trained
 
@@ -128,11 +129,16 @@ def test_a_norm_of_its_input_stays_with_its_reason(kind, tmp_path):
     assert counted(result.loaded, [nn.BatchNorm2d]) == 0
 
 
-def test_a_lazy_batch_norm_that_has_seen_nothing_stays_with_its_reason(tmp_path):
+def test_lazy_layers_that_have_seen_nothing_are_refused_by_what_would_make_their_weights(tmp_path):
     model = nn.Sequential(nn.LazyConv2d(6, 3), nn.LazyBatchNorm2d(), nn.ReLU(), pair(nn.Conv2d(6, 6, 3)))
-    result = fuse(model, tmp_path)
-    assert result.codes == {"1": "data-flow-not-proven"}
-    assert result.report.summary.layers_replaced == 1
+    with pytest.raises(UnsafeGlobals, match=r"torch\.nn\.parameter\.UninitializedBuffer"):
+        fuse(model, tmp_path)
+
+
+def test_a_lazy_batch_norm_that_has_seen_an_input_is_folded(tmp_path):
+    model = nn.Sequential(nn.LazyConv2d(6, 3), nn.LazyBatchNorm2d(), nn.ReLU())
+    model(X2)
+    assert counted(fuse(model.eval(), tmp_path).loaded, [nn.BatchNorm2d]) == 0
 
 
 def test_a_batch_norm_without_running_statistics_stays_with_its_reason(tmp_path):
@@ -381,9 +387,8 @@ def test_a_fold_that_vanishes_in_fp16_does_not_cost_the_whole_file(gain, tmp_pat
 def test_weights_that_are_not_finite_are_refused_by_their_path(tmp_path):
     model = nn.Sequential(pair(nn.Conv2d(4, 4, 3)), pair(nn.Conv2d(4, 4, 3))).eval()
     model[1][1].bias.data[1] = torch.nan
-    result = fuse(model, tmp_path)
-    assert result.codes == {"1.1": "not-finite"}
-    assert counted(result.loaded, [nn.BatchNorm2d]) == 1
+    with pytest.raises(UnsupportedContent, match=r"^1\.1\.bias holds numbers that are not finite"):
+        fuse(model, tmp_path)
 
 
 def test_identities_and_dropouts_between_do_not_matter(tmp_path):

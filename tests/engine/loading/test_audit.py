@@ -70,6 +70,14 @@ def test_checkpoints_that_are_not_packed_hold_nothing_either(path):
     check_loading(read_file(path), Allowed())
 
 
+class Method(nn.Conv2d):
+    """As code leaves a convolution whose inner forward it has wrapped and given back."""
+
+    def __init__(self) -> None:
+        super().__init__(1, 1, 1)
+        self._conv_forward = self._conv_forward
+
+
 VALUES = {
     "numbers": [np.float64(1.5), np.int64(2), np.arange(6.0).reshape(2, 3), np.dtype("float32")],
     "namespaces": [argparse.Namespace(a=1), types.SimpleNamespace(b=2), collections.OrderedDict(c=3)],
@@ -91,6 +99,8 @@ VALUES = {
     "classes and functions": [nn.Conv2d, Plain, nn.functional.relu, torch.relu, int, model],
     "a layer to be made": functools.partial(nn.LayerNorm, eps=1e-6),
     "objects of the user": [Plain(), Unknown(m=nn.ReLU())],
+    "a tensor with attributes": nn.Buffer(torch.ones(2)),
+    "a method put in its own place": Method(),
     "an optimizer": torch.optim.SGD(nn.Linear(1, 1).parameters(), lr=0.1).state_dict(),
 }
 

@@ -90,10 +90,12 @@ def test_a_wrong_fold_behind_a_dead_activation_is_caught(tmp_path, monkeypatch):
 
 
 def test_a_wrong_fold_behind_a_channel_of_nan_is_caught(tmp_path, monkeypatch):
-    first = nn.Conv2d(4, 4, 3, groups=4)
-    first.weight.data[:, :] = torch.nan
-    first.weight.data[0] = 1.0
-    model = nn.Sequential(first, nn.ReLU(), nn.Conv2d(4, 4, 3, groups=4), norm(4)).eval()
+    first, second = nn.Conv2d(4, 4, 3, groups=4).double(), nn.Conv2d(4, 4, 3, groups=4).double()
+    for layer in (first, second):  # the product of both is infinite, and infinite numbers of both signs have no sum
+        layer.weight.data[1:] = 1e200
+    last = nn.Conv2d(4, 4, 3, groups=4).double()
+    model = nn.Sequential(first, nn.ReLU(), second, nn.ReLU(), last, norm(4).double()).eval()
+    assert model(torch.randn(1, 4, 12, 12, dtype=torch.float64))[:, 1:].isnan().any()
     fuse(model, tmp_path)
     (tmp_path / "target.pt").unlink()
     _wrong_fold(monkeypatch)
