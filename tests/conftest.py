@@ -62,3 +62,16 @@ def postgres() -> Iterator[str]:
         server.send_signal(signal.SIGINT)  # fast: SIGTERM would wait for every client to leave
         server.wait(60)
         shutil.rmtree(directory)
+
+
+@pytest.fixture(scope="session")
+def long_job(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkpoint that takes some seconds on any machine: a child must still be at work when it is stopped."""
+    import torch
+    from torch import nn
+
+    torch.manual_seed(0)
+    blocks = [(nn.Conv2d(8, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU()) for _ in range(200)]
+    path = tmp_path_factory.mktemp("long") / "deep.pt"
+    torch.save(nn.Sequential(*[layer for block in blocks for layer in block]).eval(), path)
+    return path

@@ -148,8 +148,8 @@ def test_what_the_system_does_not_write_is_named_without_a_traceback(
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_being_stopped_leaves_nothing_behind(checkpoint: Path, tmp_path: Path, number: signal.Signals) -> None:
-    command = [sys.executable, "-m", "app", "fuse", str(checkpoint), "-o", str(tmp_path / "o.pt")]
+def test_being_stopped_leaves_nothing_behind(long_job: Path, tmp_path: Path, number: signal.Signals) -> None:
+    command = [sys.executable, "-m", "app", "fuse", str(long_job), "-o", str(tmp_path / "o.pt")]
     with subprocess.Popen(command, cwd=_ROOT, stderr=subprocess.DEVNULL) as process:
         while not list(tmp_path.iterdir()):
             assert process.poll() is None

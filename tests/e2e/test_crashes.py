@@ -7,21 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import pytest
-import torch
-from torch import nn
-
 Serve = Callable[..., Any]
-
-
-@pytest.fixture(scope="module")
-def long_job(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A checkpoint that takes some seconds on any machine: a child must still be at work when it is caught."""
-    torch.manual_seed(0)
-    blocks = [(nn.Conv2d(8, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU()) for _ in range(200)]
-    path = tmp_path_factory.mktemp("long") / "deep.pt"
-    torch.save(nn.Sequential(*[layer for block in blocks for layer in block]).eval(), path)
-    return path
 
 
 def _gone(pid: int) -> bool:
