@@ -213,21 +213,26 @@ def _term(name: str, parts: tuple[Size, ...]) -> Size:
 
 
 def _is_small_power(parts: tuple[Size, ...]) -> bool:
-    """An exponent that is a small number, or unknown as long as sizes are; and no power of a power."""
-    exponent = parts[-1]
-    small = abs(exponent) <= _WIDEST if isinstance(exponent, int) else isinstance(exponent, (Symbol, Term))
-    return len(parts) == 2 and small and not any(_holds_power(part) for part in parts)
+    """An exponent that is a small number, times those within; or unknown as long as sizes are, and no other within."""
+    if len(parts) != 2:
+        return False
+    base, exponent = parts
+    if isinstance(exponent, int):
+        return max(abs(exponent), 1) * _height(base) <= _WIDEST
+    return isinstance(exponent, (Symbol, Term)) and _height(base) == _height(exponent) == 1
 
 
-def _holds_power(size: Size) -> bool:
-    waiting = [size]
-    while waiting:
-        one = waiting.pop()
-        if isinstance(one, Term):
-            if one.operator in (*_POWERS, *_SHIFTS):
-                return True
-            waiting.extend(one.parts)
-    return False
+def _height(size: Size) -> int:
+    """The largest product of exponents, one within the other; more than any that passes where one is unknown."""
+    if not isinstance(size, Term):
+        return 1
+    within = max(map(_height, size.parts), default=1)
+    if size.operator in _SHIFTS:
+        return _WIDEST + 1
+    if size.operator not in _POWERS:
+        return within
+    exponent = size.parts[-1]
+    return within * max(abs(exponent), 1) if isinstance(exponent, int) else _WIDEST + 1
 
 
 def _number(digits: str) -> Size:

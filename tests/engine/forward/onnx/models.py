@@ -59,7 +59,7 @@ def run_ours(model, inputs, dtype):
     """The outputs by name, from the graph that was followed."""
     program = followed(model, inputs)
     feeds = [torch.from_numpy(inputs[port.name]) for port in ports(model)]
-    outputs, _ = run(program.graph, feeds, dtype)
+    outputs, *_ = run(program.graph, feeds, dtype)
     return program, dict(zip(program.outputs, outputs, strict=True))
 
 
