@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -150,7 +151,9 @@ def test_what_the_system_does_not_write_is_named_without_a_traceback(
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_being_stopped_leaves_nothing_behind(long_job: Path, tmp_path: Path, number: signal.Signals) -> None:
     command = [sys.executable, "-m", "app", "fuse", str(long_job), "-o", str(tmp_path / "o.pt")]
-    with subprocess.Popen(command, cwd=_ROOT, stderr=subprocess.DEVNULL) as process:
+    # What runs in a shell's background inherits that SIGINT is ignored, and so would the command.
+    heard = partial(signal.signal, number, signal.SIG_DFL)
+    with subprocess.Popen(command, cwd=_ROOT, stderr=subprocess.DEVNULL, preexec_fn=heard) as process:
         while not list(tmp_path.iterdir()):
             assert process.poll() is None
             time.sleep(0.01)
