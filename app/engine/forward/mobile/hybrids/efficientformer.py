@@ -1,6 +1,7 @@
 """EfficientFormer as its authors publish it: pools as token mixers, then attention; arXiv 2206.01191, figure 3."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -77,7 +78,9 @@ def is_embedding(module: Module) -> bool:
     return module.class_path.rpartition(".")[2] == "Embedding"
 
 
-def _family(
+def family(
+    version: str,
+    file: str,
     name: str,
     describe: Any,
     fits: Callable[[Module], bool],
@@ -86,9 +89,10 @@ def _family(
     deploy: DeployForm | None = None,
     examples: Callable[[Module], Shapes | None] | None = None,
 ) -> Family:
-    paths = (f"models.efficientformer.{name}", f"efficientformer.{name}")
+    """A class of that file, as it lies in the authors' repository or beside the user's own script."""
+    paths = (f"models.{file}.{name}", f"{file}.{name}")
     return Family(
-        f"EfficientFormer {name}",
+        f"{version} {name}",
         paths,
         describe,
         fits,
@@ -96,6 +100,9 @@ def _family(
         example_shapes=examples or (lambda module: None),
         members=Members(members, sometimes),
     )
+
+
+_family = partial(family, "EfficientFormer", "efficientformer")
 
 
 def _in_steps(name: str, *steps: str) -> Family:

@@ -1,15 +1,15 @@
 """EfficientFormerV2 as its authors publish it: talking heads beside a local path; arXiv 2212.08059, figure 2."""
 
-from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
 
 from app.engine.forward.averaged import commutes
-from app.engine.forward.family import DeployForm, Family, Members, Shapes
+from app.engine.forward.family import Family, Shapes
 from app.engine.forward.images import images
 from app.engine.forward.mobile.heads import joined_heads, joined_heads_form
-from app.engine.forward.mobile.hybrids.efficientformer import NET_MEMBERS, is_embedding, net_fits, stages
+from app.engine.forward.mobile.hybrids.efficientformer import NET_MEMBERS, family, is_embedding, net_fits, stages
 from app.engine.forward.mobile.hybrids.scaled import beside, scaled_form, scales_fit
 from app.engine.forward.mobile.levit import BIASES
 from app.engine.forward.norms_of_tokens import normed_tokens
@@ -120,26 +120,7 @@ def _mlp_fits(module: Module) -> bool:
     return type(middle) is bool and steps_fit("fc1", "norm1", "act", "drop", "fc2", "norm2", *names)(module)
 
 
-def _family(
-    name: str,
-    describe: Any,
-    fits: Callable[[Module], bool],
-    *members: str,
-    sometimes: tuple[str, ...] = (),
-    deploy: DeployForm | None = None,
-    examples: Callable[[Module], Shapes | None] | None = None,
-) -> Family:
-    paths = (f"models.efficientformer_v2.{name}", f"efficientformer_v2.{name}")
-    return Family(
-        f"EfficientFormerV2 {name}",
-        paths,
-        describe,
-        fits,
-        deploy=deploy,
-        example_shapes=examples or (lambda module: None),
-        members=Members(members, sometimes),
-    )
-
+_family = partial(family, "EfficientFormerV2", "efficientformer_v2")
 
 FAMILIES = (
     _family(
