@@ -17,6 +17,7 @@ from app.engine.fuse.census import Census
 from app.engine.ir import graph as ir
 from app.engine.ir.graph import Graph
 from app.engine.ir.program import Body, Port, Program
+from app.engine.layers import Listed
 from app.errors import InvalidOption, UnsupportedFormat
 
 Shapes = Mapping[str, tuple[int, ...]]
@@ -32,6 +33,7 @@ class Dialect:
     write: Callable[[Any, Program, Graph, Path], None]
     operators_of: Callable[[ir.Operation, int], int | None]
     count: Callable[[Any], Census]
+    listed: Callable[[Any], tuple[Listed, ...]]
     # The sizes that were proposed, as near as the file allows (what is given stays); those at which it was exported.
     settle: Callable[[Any, Shapes, frozenset[str]], Shapes]
     exported_at: Callable[[Any], Shapes | None]
@@ -78,6 +80,7 @@ def _onnx(fold_defaults: bool) -> Dialect:
         write=form.write_onnx,
         operators_of=form.operators_of,
         count=form.count,
+        listed=form.listed,
         settle=lambda file, shapes, given: shapes,
         exported_at=lambda file: None,
         misfit=lambda file, shapes: None,
@@ -109,6 +112,7 @@ def _pt2() -> Dialect:
         write=form.write_pt2,
         operators_of=form.operators_of,
         count=form.count,
+        listed=form.listed,
         settle=tables.settled,
         exported_at=tables.exported_at,
         misfit=tables.misfit,

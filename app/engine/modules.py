@@ -8,12 +8,14 @@ import torch
 
 from app.engine.forward.families import family_of
 from app.engine.fuse.census import first_not_finite
-from app.engine.fuse.replace import Fusion, plan_fusion
+from app.engine.fuse.replace import Fusion, apply, plan_fusion
 from app.engine.fuse.replacement import withheld
 from app.engine.fuse.survey import survey
 from app.engine.fuse.units import Unit, Units
 from app.engine.interpret.lockstep import Fused
 from app.engine.ir.module import Module
+from app.engine.ir.node import Object
+from app.engine.layers import Edit, sketch
 from app.engine.reporting import equivalence_of
 from app.engine.verify.compare import silent
 from app.engine.verify.equivalence import Figures, failure, measure_original, measure_written
@@ -99,6 +101,15 @@ def _prove_in(native: torch.dtype, plan: Plan, device: str) -> Evidence:
 
 def _fused(fusion: Fusion) -> list[Fused]:
     return [Fused(part.region, part.weight, part.bias) for part in fusion.replacements]
+
+
+def edited(plan: Plan, root: Module) -> Edit:
+    """Edit the tree as planned; what it was before, and where each replacement stands now."""
+    before = sketch(root)
+    standing: dict[int, Object] = {}
+    for _, fusion in plan.fusions:
+        standing.update(apply(fusion, root))
+    return Edit(before, standing)
 
 
 def judge(

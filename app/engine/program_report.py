@@ -11,6 +11,7 @@ import torch
 
 from app.engine.fuse.census import Census
 from app.engine.fuse.programs import ProgramFusion
+from app.engine.layers import Listed, notes_on, totals_of_program, tree_of_operators
 from app.engine.reporting import dtype_name, environment_of
 from app.engine.steps import Asked
 from app.engine.verify.equivalence import Figures
@@ -63,6 +64,7 @@ def report_of(
     fusion: ProgramFusion,
     evidence: ProgramEvidence | None,
     after: Census,
+    listed: Sequence[Listed],
     defaults: Sequence[str],
     equivalence: Equivalence | None,
     asked: Asked,
@@ -70,7 +72,8 @@ def report_of(
     seconds: Mapping[str, float],
 ) -> Report:
     refused, replaced = _refused(job, fusion), _all_replaced(fusion, evidence)
-    before = job.census
+    tree = tree_of_operators(job.dialect.listed(job.file), listed, fusion, [part.path for part in refused])
+    before, work = job.census, totals_of_program(fusion)
     return Report(
         summary=Summary(
             parameters_before=before.parameters,
@@ -81,6 +84,8 @@ def report_of(
             convolutions_after=after.convolutions,
             operators_before=before.operators,
             operators_after=after.operators,
+            multiply_adds_before=work.before,
+            multiply_adds_after=work.after,
             layers_replaced=len(replaced),
             layers_refused=len(refused),
             layers_removed=0,
@@ -95,12 +100,13 @@ def report_of(
             format=job.kind.code,
         ),
         equivalence=equivalence,
+        tree=tree,
         replaced=replaced,
         refused=refused,
         removed=(),
         read_as=_read_as(job),
         globals=job.file.globals,
-        notes=(*_notes(job, fusion, evidence), *_default_notes(job, defaults)),
+        notes=(*_notes(job, fusion, evidence), *_default_notes(job, defaults), *notes_on(tree)),
         timings_seconds={**seconds, "total": round(sum(seconds.values()), 6)},
         environment=environment_of(asked.device),
     )

@@ -310,7 +310,8 @@ def report(
     """The report on a graph file."""
     written = _reread(job, asked.target)
     census, defaults = job.dialect.count(written), job.dialect.defaults(written)
-    return report_of(job, fusion, evidence, census, defaults, equivalence, asked, digests, seconds)
+    after = job.dialect.listed(written)
+    return report_of(job, fusion, evidence, census, after, defaults, equivalence, asked, digests, seconds)
 
 
 def recognised(job: ProgramJob) -> Recognised:

@@ -14,6 +14,8 @@ from app.engine.fuse.pairs import READ_AS
 from app.engine.fuse.replace import Fusion
 from app.engine.fuse.units import Unit, Units, families_read
 from app.engine.ir.checkpoint import total_bytes
+from app.engine.ir.module import Module
+from app.engine.layers import Changes, Edit, Totals, notes_on, totals, tree_of_modules
 from app.engine.verify.equivalence import Figures
 from app.engine.verify.probes import SEED
 from app.engine.work import Dropped, Evidence, Job, Plan
@@ -35,6 +37,7 @@ from app.report import (
     Report,
     StoredError,
     Summary,
+    Tree,
     fused_filename,
 )
 
@@ -74,9 +77,10 @@ def report_of(
     filename: str,
     device: str,
 ) -> Report:
-    after = count(job.found.module)
+    after, whole = count(job.found.module), totals_of(plan)
     replaced_parts = replaced_by(plan, evidence)
     refused = refused_by(plan, dropped.pruned)
+    tree = tree_by(plan, dropped.edit, job.found.module, refused, dropped.pruned)
     return Report(
         summary=Summary(
             parameters_before=job.census.parameters,
@@ -85,6 +89,8 @@ def report_of(
             batch_norms_after=after.batch_norms,
             convolutions_before=job.census.convolutions,
             convolutions_after=after.convolutions,
+            multiply_adds_before=whole.before if whole is not None else None,
+            multiply_adds_after=whole.after if whole is not None else None,
             layers_replaced=len(replaced_parts),
             layers_refused=len(refused),
             layers_removed=len(dropped.pruned),
@@ -96,15 +102,37 @@ def report_of(
             filename=fused_filename(filename), bytes=paths[1].stat().st_size, sha256=digests[1], format=job.file.format
         ),
         equivalence=equivalence,
+        tree=tree,
         replaced=replaced_parts,
         refused=refused,
         removed=(*dropped.stripped, *dropped.pruned),
         read_as=read_as(plan.units),
         globals=job.file.globals,
-        notes=_notes(job, plan, replaced_parts),
+        notes=(*_notes(job, plan, replaced_parts), *notes_on(tree)),
         timings_seconds={**seconds, "total": round(sum(seconds.values()), 6)},
         environment=environment_of(device),
     )
+
+
+def totals_of(plan: Plan) -> Totals | None:
+    """Multiply-adds of the model; None where it is not followed as a whole."""
+    if not plan.units.whole:
+        return None
+    (unit, fusion), *_ = plan.fusions
+    return totals(unit.trace.graph, fusion.replacements)
+
+
+def tree_by(
+    plan: Plan, edit: Edit, root: Module, refused: Sequence[Refused], pruned: Sequence[Removed] = ()
+) -> Tree | None:
+    """The layers before and after; None where there are more than a report can hold."""
+    changes = Changes(
+        replacements=[part for _, fusion in plan.fusions for part in fusion.replacements],
+        refused=[part.path for part in refused],
+        removed=[part.path for part in pruned],
+        graph=plan.fusions[0][0].trace.graph if plan.units.whole else None,
+    )
+    return tree_of_modules(edit, root, changes)
 
 
 def refused_by(plan: Plan, pruned: Sequence[Removed] = ()) -> tuple[Refused, ...]:

@@ -3,9 +3,8 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-from app.engine.fuse.replace import apply
 from app.engine.ir.module import Module
-from app.engine.modules import judge, prove_units
+from app.engine.modules import edited, judge, prove_units
 from app.engine.reporting import recognised_of
 from app.engine.steps import Asked, Steps
 from app.engine.weights.asked import blueprint_of
@@ -15,11 +14,11 @@ from app.engine.weights.job import WeightsJob, job_of
 from app.engine.weights.soundness import check_numbers
 from app.engine.weights.testimony import testimony_on
 from app.engine.weights.tree import in_order, load, names_of
-from app.engine.weights.weights_report import detected_of, inspection_of, report_of
+from app.engine.weights.weights_report import detected_of, inspection_of, pruned_of, report_of
 from app.engine.weights.wide import widened
-from app.engine.work import Evidence, Plan
+from app.engine.work import Dropped, Evidence, Plan
 from app.options import FuseOptions
-from app.report import Equivalence, Inspection, Recognised, Removed, Report
+from app.report import Equivalence, Inspection, Recognised, Report
 
 
 def read_from(container: Container, options: FuseOptions) -> WeightsJob:
@@ -44,16 +43,16 @@ def prove(job: WeightsJob, plan: Plan, device: str) -> Evidence:
     return prove_units(job.blueprint.module, plan, device)
 
 
-def write(job: WeightsJob, plan: Plan, options: FuseOptions, target: Path) -> tuple[Removed, ...]:
+def write(job: WeightsJob, plan: Plan, options: FuseOptions, target: Path) -> Dropped:
     """Edit the tree (the plan keeps what it needs of the original), and write its tensors by their names."""
-    for _, fusion in plan.fusions:
-        apply(fusion, job.blueprint.module)
+    edit = edited(plan, job.blueprint.module)
     tensors = _named(job)
     try:
-        return job.container.write(widened(tensors) if options.dtype == "float32" else tensors, target)
+        stripped = job.container.write(widened(tensors) if options.dtype == "float32" else tensors, target)
     except BaseException:
         target.unlink(missing_ok=True)
         raise
+    return Dropped(stripped, pruned_of(job), edit)
 
 
 def _named(job: WeightsJob) -> Tensors:
@@ -81,7 +80,7 @@ def report(
     job: WeightsJob,
     plan: Plan,
     evidence: Evidence | None,
-    dropped: tuple[Removed, ...],
+    dropped: Dropped,
     equivalence: Equivalence | None,
     asked: Asked,
     digests: tuple[str, str],
@@ -96,7 +95,7 @@ def inspect(container: Container, source: Path, filename: str, sha256: str) -> I
     return inspection_of(container, source, filename, sha256)
 
 
-def steps_for(container: Container) -> Steps[WeightsJob, Plan, Evidence, tuple[Removed, ...]]:
+def steps_for(container: Container) -> Steps[WeightsJob, Plan, Evidence, Dropped]:
     """The steps for a file whose tensors were found already."""
     return Steps(
         read=lambda _, options: read_from(container, options),

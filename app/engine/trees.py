@@ -8,12 +8,11 @@ from app.engine.formats import TorchFile, read_file, write_file
 from app.engine.forward.families import family_of
 from app.engine.fuse.census import count, widen
 from app.engine.fuse.pairs import with_pairs
-from app.engine.fuse.replace import apply
 from app.engine.fuse.units import find_units
 from app.engine.ir.checkpoint import find_model, strip, total_bytes
 from app.engine.ir.members import check_members
 from app.engine.ir.module import Module
-from app.engine.modules import judge, plan_units, prove_units
+from app.engine.modules import edited, judge, plan_units, prove_units
 from app.engine.reporting import detected_of, input_of, read_as, recognised_of, report_of
 from app.engine.steps import Asked, Steps, refuse_options, refuse_strict_plan
 from app.engine.weights.soundness import check_layers
@@ -68,8 +67,7 @@ def write(job: Job, plan: Plan, options: FuseOptions, target: Path) -> Dropped:
     """Edit the tree (the plan keeps what it needs of the original) and write it."""
     root = job.found.module
     stripped = tuple(strip(job.file.root, job.found))
-    for _, fusion in plan.fusions:
-        apply(fusion, root)
+    edit = edited(plan, root)
     pruned = tuple(part for unit, _ in plan.fusions for part in _pruned(unit.module))
     if options.dtype == "float32":
         widen(root)
@@ -78,7 +76,7 @@ def write(job: Job, plan: Plan, options: FuseOptions, target: Path) -> Dropped:
     except BaseException:
         target.unlink(missing_ok=True)
         raise
-    return Dropped(stripped, pruned)
+    return Dropped(stripped, pruned, edit)
 
 
 def _pruned(module: Module) -> list[Removed]:

@@ -11,6 +11,7 @@ from app.engine.fuse.units import Unit, Units
 from app.engine.interpret.affine import Cut
 from app.engine.interpret.lockstep import RegionProof
 from app.engine.ir.checkpoint import Found
+from app.engine.layers import Edit
 from app.engine.verify.equivalence import Baseline
 from app.report import Removed
 
@@ -46,7 +47,11 @@ class Evidence:
 
 @dataclass(frozen=True, slots=True)
 class Dropped:
-    """What the written file does without: training state beside the model, and layers that inference never reads."""
+    """What the written file does without: training state beside the model, and layers that inference never reads.
+
+    `edit` says how the tree came to what was written.
+    """
 
     stripped: tuple[Removed, ...]
     pruned: tuple[Removed, ...]
+    edit: Edit

@@ -162,9 +162,13 @@ def _whole_blocks(
     return kept
 
 
-def apply(fusion: Fusion, root: Module) -> None:
-    """Edit the tree: each block takes its deploy form, each chain its convolution and identities."""
+def apply(fusion: Fusion, root: Module) -> dict[int, Object]:
+    """Edit the tree: each block takes its deploy form, each chain its convolution and identities.
+
+    The new layer of each replacement, by the replacement's id.
+    """
     called = called_modules(fusion.trace)
+    standing: dict[int, Object] = {}
     by_block: dict[str, dict[str, object]] = {}
     for replacement in fusion.replacements:
         place = replacement.region.place
@@ -174,11 +178,13 @@ def apply(fusion: Fusion, root: Module) -> None:
             node = _node(replacement, template, _training(module))
             by_block.setdefault(place.path, {})[place.slot] = node
         else:
-            _write_chain(replacement, root, called)
+            node = _write_chain(replacement, root, called)
+        standing[id(replacement)] = node
     for path, nodes in by_block.items():
         module, family = called[path]
         assert family.deploy is not None
         family.deploy.write(module, nodes)
+    return standing
 
 
 def _node(replacement: Replacement, template: Module | None, training: bool) -> Object:
@@ -210,17 +216,21 @@ def _template(called: Mapping[str, tuple[Module, Family]], replacement: Replacem
     return called[largest.owner][0]
 
 
-def _write_chain(replacement: Replacement, root: Module, called: Mapping[str, tuple[Module, Family]]) -> None:
+def _write_chain(replacement: Replacement, root: Module, called: Mapping[str, tuple[Module, Family]]) -> Object:
     """The last convolution of the chain holds the weights (code may look at `conv.weight`), the others do nothing."""
+    module, family = called[replacement.path]
+    if family.keeps_class:
+        holder = refilled_node(module, replacement.weight, replacement.bias, replacement.location)
+    else:
+        holder = _node(replacement, module, _training(module))
     for path in dict.fromkeys(node.owner for node in replacement.region.nodes):
-        module, family = called[path]
-        if path == replacement.path and family.keeps_class:
-            node = refilled_node(module, replacement.weight, replacement.bias, replacement.location)
-        elif path == replacement.path:
-            node = _node(replacement, module, _training(module))
-        else:
-            node = identity_node(_training(module)) if family.leftover is None else family.leftover(module)
-        _put(root, path, node)
+        _put(root, path, holder if path == replacement.path else _left(*called[path]))
+    return holder
+
+
+def _left(module: Module, family: Family) -> object:
+    """What stays where a layer went into a neighbour."""
+    return identity_node(_training(module)) if family.leftover is None else family.leftover(module)
 
 
 def _put(root: Module, path: str, node: object) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from math import prod
 
 import torch
 from torch import Tensor
@@ -51,6 +52,14 @@ class Replacement:
         if standing is None:
             return self.weight.numel() + (0 if self.region.pending.bias_zero else self.bias.numel())
         return affine_cost(self.region.pending, standing).parameters
+
+    @property
+    def multiply_adds(self) -> int:
+        """What it multiplies at the traced shape; a shift only adds."""
+        pending, standing = self.region.pending, self._scales()
+        if standing is None:
+            return pending.fused_cost.multiply_adds
+        return sum(not isinstance(one, ir.Shift) for one in standing) * prod(pending.value.shape)
 
     def _scales(self) -> tuple[ir.Operation, ...] | None:
         """What stands there if it is no convolution."""

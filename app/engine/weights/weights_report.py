@@ -1,11 +1,12 @@
 """The report on a file of weights, and what is told of one before anything is fused."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 from app.engine.fuse.census import Census, count
 from app.engine.ir.checkpoint import total_bytes
-from app.engine.reporting import dtype_name, environment_of, read_as, refused_by, replaced_by
+from app.engine.layers import Totals, notes_on
+from app.engine.reporting import dtype_name, environment_of, read_as, refused_by, replaced_by, totals_of, tree_by
 from app.engine.steps import Asked
 from app.engine.weights.container import Container
 from app.engine.weights.forms.found import forms_found
@@ -13,7 +14,7 @@ from app.engine.weights.job import WeightsJob
 from app.engine.weights.naming import wrapper_prefix
 from app.engine.weights.providers import best_matches
 from app.engine.weights.tree import names_of, tree_of
-from app.engine.work import Evidence, Plan
+from app.engine.work import Dropped, Evidence, Plan
 from app.report import (
     Detected,
     Equivalence,
@@ -34,7 +35,7 @@ def report_of(
     job: WeightsJob,
     plan: Plan,
     evidence: Evidence | None,
-    removed: tuple[Removed, ...],
+    dropped: Dropped,
     equivalence: Equivalence | None,
     asked: Asked,
     digests: tuple[str, str],
@@ -42,9 +43,9 @@ def report_of(
 ) -> Report:
     """Figures are of the tensors in the file; a state dict has no layers, so what looks like one counts as one."""
     after, replaced, refused = count(job.blueprint.module), replaced_by(plan, evidence), refused_by(plan)
-    pruned = _pruned(job)
+    tree = tree_by(plan, dropped.edit, job.blueprint.module, refused)
     return Report(
-        summary=_summary(job, after, len(replaced), len(refused), removed, pruned),
+        summary=_summary(job, after, len(replaced), len(refused), dropped, totals_of(plan)),
         input=InputFile(
             filename=asked.filename,
             bytes=asked.source.stat().st_size,
@@ -59,18 +60,19 @@ def report_of(
             format=job.container.format,
         ),
         equivalence=equivalence,
+        tree=tree,
         replaced=replaced,
         refused=refused,
-        removed=(*removed, *pruned),
+        removed=(*dropped.stripped, *dropped.pruned),
         read_as=read_as(plan.units),
         globals=job.container.globals,
-        notes=_notes(job, replaced),
+        notes=(*_notes(job, replaced), *notes_on(tree)),
         timings_seconds={**seconds, "total": round(sum(seconds.values()), 6)},
         environment=environment_of(asked.device),
     )
 
 
-def _pruned(job: WeightsJob) -> tuple[Removed, ...]:
+def pruned_of(job: WeightsJob) -> tuple[Removed, ...]:
     """Parts of the model that inference never reads."""
     reduction = job.blueprint.reduction
     parts = reduction.removed if reduction is not None else ()
@@ -82,8 +84,8 @@ def _summary(
     after: Census,
     replaced: int,
     refused: int,
-    stripped: Sequence[Removed],
-    pruned: Sequence[Removed],
+    dropped: Dropped,
+    whole: Totals | None,
 ) -> Summary:
     before = job.census
     left = [node for _, node in names_of(job.blueprint.module)]
@@ -94,10 +96,12 @@ def _summary(
         batch_norms_after=after.batch_norms,
         convolutions_before=before.convolutions,
         convolutions_after=after.convolutions,
+        multiply_adds_before=whole.before if whole is not None else None,
+        multiply_adds_after=whole.after if whole is not None else None,
         layers_replaced=replaced,
         layers_refused=refused,
-        layers_removed=len(pruned),
-        bytes_stripped=sum(part.bytes for part in stripped),
+        layers_removed=len(dropped.pruned),
+        bytes_stripped=sum(part.bytes for part in dropped.stripped),
         bytes_saved_by_fusing=job.model_bytes - total_bytes([*left, *job.blueprint.loose.values()]),
     )
 

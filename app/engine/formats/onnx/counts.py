@@ -9,9 +9,10 @@ from onnx import GraphProto, NodeProto
 from app.engine.formats.onnx.onnx_file import OnnxFile
 from app.engine.formats.onnx.structure import is_constant, main_tensors
 from app.engine.formats.onnx.tensors import stored_tensor
-from app.engine.forward.onnx import inner_graphs
+from app.engine.forward.onnx import first_output, free, inner_graphs
 from app.engine.fuse.census import Census
 from app.engine.ir.tensors import StoredTensor
+from app.engine.layers import Listed
 
 _CONVOLUTIONS = ("Conv", "ConvTranspose")
 
@@ -33,6 +34,26 @@ def count(file: OnnxFile) -> Census:
         operators=len(nodes),
         bytes=sum(tensor.nbytes for tensor in tensors),
     )
+
+
+def listed(file: OnnxFile) -> tuple[Listed, ...]:
+    """Every operator in the order of the file, those of graphs within it behind the one that they are of."""
+    held = {name: tensor.numel for name, tensor in file.tensors.items() if tensor.dtype.is_floating_point}
+    return tuple(_listed(file.model.graph, "", held))
+
+
+def _listed(graph: GraphProto, prefix: str, held: dict[str, int]) -> Iterator[Listed]:
+    """Numbers count at the first operator that reads them."""
+    for node in graph.node:
+        if is_constant(node):
+            continue
+        name = prefix + first_output(node)
+        yield Listed(name, node.op_type, sum(held.pop(read, 0) for read in node.input))
+        for position, inner in enumerate(inner_graphs(node)):
+            stored = ((name, stored_tensor(name, tensor, None)) for name, tensor in main_tensors(inner))
+            own = {name: one.numel for name, one in stored if one is not None and one.dtype.is_floating_point}
+            around = {name: held.pop(name, 0) for name in free(inner) if name in held}
+            yield from _listed(inner, f"{name}/{position}/", {**around, **own})
 
 
 def _all_nodes(graph: GraphProto) -> Iterator[NodeProto]:

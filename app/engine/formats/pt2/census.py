@@ -6,7 +6,8 @@ import torch
 
 from app.engine.formats.pt2.pt2_file import Pt2File
 from app.engine.fuse.census import Census
-from app.engine.ir.exported import Operator
+from app.engine.ir.exported import Operator, TensorRef
+from app.engine.layers import Listed
 
 _CONVOLUTIONS = ("conv1d.", "conv2d.", "conv3d.", "convolution.", "conv_transpose")
 _BATCH_NORMS = ("batch_norm.", "_native_batch_norm_legit", "cudnn_batch_norm.", "native_batch_norm.")
@@ -34,6 +35,21 @@ def count(file: Pt2File) -> Census:
         dtype=max(dtypes, key=lambda kind: dtypes[kind]) if dtypes else torch.float32,
         operators=len(names),
         bytes=sum(storage.source.nbytes for storage in storages.values()),
+    )
+
+
+def listed(file: Pt2File) -> tuple[Listed, ...]:
+    """Every operator in the order of the program; a parameter counts at the first that reads it."""
+    held = {
+        spec.value.name: file.stored[spec.target].numel
+        for spec in file.inputs
+        if spec.kind == "parameter" and isinstance(spec.value, TensorRef)
+    }
+    rows = ((operator, _name(operator)) for operator in file.graph.nodes)
+    return tuple(
+        Listed(operator.owner, name.removesuffix(".default"), sum(held.pop(ref.name, 0) for ref in operator.reads()))
+        for operator, name in rows
+        if name
     )
 
 
