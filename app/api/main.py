@@ -17,7 +17,7 @@ from app.jobs.database import open_database
 from app.jobs.keys import Keyring
 from app.jobs.queue import JobQueue, prepare_queue
 from app.jobs.quotas import Quotas
-from app.jobs.table import create_tables
+from app.jobs.schema import create_tables
 from app.settings import Settings
 from app.storage import open_blobs
 

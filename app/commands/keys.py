@@ -9,7 +9,7 @@ import typer
 
 from app.jobs.database import open_database
 from app.jobs.keys import KeyRefused, add_key, given_owner, list_keys, revoke_key
-from app.jobs.table import create_tables
+from app.jobs.schema import create_tables
 from app.settings import Settings, make_data_dir
 
 

@@ -53,6 +53,9 @@ class Job:
     created_at: float
     started_at: float | None
     finished_at: float | None
+    probe: Input | None = None  # the caller's own inputs for the comparison
+    revision: int = 0  # grows with every change
+    queue_position: int | None = None  # while it is queued, where it was asked for: 1 is the next
 
     @property
     def finished(self) -> bool:

@@ -16,7 +16,8 @@ import sqlalchemy as sa
 
 from app.jobs.database import now
 from app.jobs.job import ACTIVE
-from app.jobs.table import jobs, keys
+from app.jobs.schema import jobs, keys
+from app.jobs.table import change_jobs
 
 _PREFIX = "fbx_"  # so that people, and scanners of repositories, see what it is
 _LONGEST = 512
@@ -114,8 +115,7 @@ def revoke_key(engine: sa.Engine, id_or_name: str, *, cancel_jobs: bool = False)
         if not cancel_jobs:
             return 0
         theirs = sa.and_(jobs.c.owner.in_(owners), jobs.c.state.in_(ACTIVE))
-        canceled = jobs.update().where(theirs).values(state="canceled", phase=None, finished_at=now())
-        return connection.execute(canceled).rowcount
+        return len(change_jobs(connection, theirs, state="canceled", phase=None, finished_at=now()))
 
 
 def _insert(connection: sa.Connection, name: str) -> str:

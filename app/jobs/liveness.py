@@ -11,7 +11,8 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from app.jobs.database import now
 from app.jobs.queue import JobQueue
-from app.jobs.table import active_ids, fail_stranded, give_back_from, workers
+from app.jobs.schema import workers
+from app.jobs.table import active_ids, fail_stranded, give_back_from
 
 # An heir that has not finished by then is dead too.
 _HEIR_SECONDS = 15.0

@@ -6,7 +6,7 @@ import sqlalchemy as sa
 
 from app.errors import DiskFull, QueueFull, QuotaExceeded, TooManyJobs
 from app.jobs.job import ACTIVE
-from app.jobs.table import jobs
+from app.jobs.schema import jobs
 
 _WITH_FILES = (*ACTIVE, "succeeded", "failed")
 _LOCK = 715518

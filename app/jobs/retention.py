@@ -7,7 +7,8 @@ import sqlalchemy as sa
 from app.jobs.database import now
 from app.jobs.job import FINISHED
 from app.jobs.queue import JobQueue
-from app.jobs.table import expire, jobs
+from app.jobs.schema import events, jobs
+from app.jobs.table import expire
 from app.storage import Blobs, job_prefix
 
 # An upload in progress has no row yet; its file is touched with every write.
@@ -34,6 +35,7 @@ class Retention:
         with self.engine.begin() as connection:
             for job_id in old:
                 connection.execute(jobs.delete().where(jobs.c.id == job_id, jobs.c.state == "expired"))
+                connection.execute(events.delete().where(events.c.job_id == job_id))
         self._sweep_orphans()
 
     def _sweep_orphans(self) -> None:

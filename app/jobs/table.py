@@ -1,8 +1,10 @@
-"""The tables of jobs, workers and keys, and every statement on jobs. What the API tells its callers is read from here.
+"""Every statement on jobs. What the API tells its callers is read from here.
 
-Each change of state is one conditional UPDATE: whoever lost the job (cancelled, taken over) changes nothing.
+Each change of state is one conditional UPDATE: whoever lost the job (cancelled, taken over) changes nothing. With each
+goes an event in the same transaction (`change_jobs`), so that those who follow a job miss nothing.
 """
 
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -11,91 +13,20 @@ import sqlalchemy as sa
 from app.errors import InternalError, Problem, WorkerCrashed
 from app.jobs.database import now
 from app.jobs.job import ACTIVE, FINISHED, Input, Job, Output, Phase
+from app.jobs.schema import add_event, jobs
 from app.options import FuseOptions
 from app.report import Recognised
 
-metadata = sa.MetaData()
-
-jobs = sa.Table(
-    "fusebox_jobs",
-    metadata,
-    # The order of acceptance; the queue's own times have a resolution of one second.
-    sa.Column("sequence", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), primary_key=True, autoincrement=True),
-    sa.Column("id", sa.Text, nullable=False, unique=True),
-    sa.Column("state", sa.Text, nullable=False, index=True),
-    sa.Column("phase", sa.Text),
-    sa.Column("options", sa.JSON, nullable=False),
-    sa.Column("input", sa.JSON, nullable=False),
-    sa.Column("output", sa.JSON(none_as_null=True)),
-    sa.Column("problem", sa.JSON(none_as_null=True)),
-    sa.Column("recognised", sa.JSON(none_as_null=True)),  # tables of older versions get it when they are opened
-    # Tables of older versions get these, too: sizes as in input and output, where the database can add them up.
-    sa.Column("input_bytes", sa.BigInteger),
-    sa.Column("output_bytes", sa.BigInteger),
-    sa.Column("owner", sa.Text),  # the key that it came with; nobody's where none was asked for
-    sa.Column("attempt", sa.Integer, nullable=False, server_default="0"),  # the fence: grows with every claim
-    sa.Column("deaths", sa.Integer, nullable=False, server_default="0"),  # attempts whose process died
-    sa.Column("worker", sa.Text),
-    sa.Column("created_at", sa.Float(53), nullable=False),
-    sa.Column("started_at", sa.Float(53)),
-    sa.Column("finished_at", sa.Float(53)),
-)
-
-workers = sa.Table(
-    "fusebox_workers",
-    metadata,
-    sa.Column("id", sa.Text, primary_key=True),
-    sa.Column("heartbeat_at", sa.Float(53), nullable=False),
-    sa.Column("leaving", sa.Boolean, nullable=False),  # it stopped on purpose: its job goes back uncounted
-    sa.Column("confinement", sa.Text),  # of its children: full, partial or off
-    sa.Column("heir", sa.Text),
-    sa.Column("heir_since", sa.Float(53)),
-)
-
-
-keys = sa.Table(
-    "fusebox_keys",
-    metadata,
-    sa.Column("id", sa.Text, primary_key=True),
-    sa.Column("name", sa.Text, nullable=False),
-    sa.Column("digest", sa.Text, nullable=False, unique=True),
-    sa.Column("created_at", sa.Float(53), nullable=False),
-    sa.Column("revoked_at", sa.Float(53)),
-)
-
-
-def create_tables(engine: sa.Engine) -> None:
-    """Create what is missing. Two processes may do it at the same time."""
-    with engine.begin() as connection:
-        if engine.dialect.name == "postgresql":
-            connection.execute(sa.text("SELECT pg_advisory_xact_lock(715517)"))
-        else:
-            connection.exec_driver_sql("BEGIN IMMEDIATE")
-        metadata.create_all(connection)
-        _add_columns(connection)
-        _fill_in_sizes(connection)
-
-
-def _add_columns(connection: sa.Connection) -> None:
-    """What the tables of an older version lack: only columns that may be null are ever added."""
-    for table in metadata.sorted_tables:
-        there = {column["name"] for column in sa.inspect(connection).get_columns(table.name)}
-        for column in table.columns:
-            if column.name not in there:
-                kind = column.type.compile(connection.dialect)
-                connection.execute(sa.text(f"ALTER TABLE {table.name} ADD COLUMN {column.name} {kind}"))
-
-
-def _fill_in_sizes(connection: sa.Connection) -> None:
-    """Rows that an older version wrote say their sizes in JSON only."""
-    unknown = sa.select(jobs.c.sequence, jobs.c.input, jobs.c.output).where(jobs.c.input_bytes.is_(None))
-    for row in connection.execute(unknown).all():
-        sizes = {"input_bytes": row.input["bytes"], "output_bytes": row.output and row.output["bytes"]}
-        connection.execute(jobs.update().where(jobs.c.sequence == row.sequence).values(**sizes))
-
 
 def insert_job(
-    connection: sa.Connection, job_id: str, options: FuseOptions, source: Input, owner: str | None = None
+    connection: sa.Connection,
+    job_id: str,
+    options: FuseOptions,
+    source: Input,
+    owner: str | None = None,
+    *,
+    probe: Input | None = None,
+    idempotency: str | None = None,
 ) -> int:
     """Add a queued job and return its place in the order of acceptance."""
     row = jobs.insert().values(
@@ -103,39 +34,56 @@ def insert_job(
         state="queued",
         options=options.model_dump(mode="json"),
         input=asdict(source),
-        input_bytes=source.bytes,
+        probe=probe and asdict(probe),
+        input_bytes=source.bytes + (probe.bytes if probe else 0),
         owner=owner,
+        idempotency=idempotency,
         created_at=now(),
+        revision=1,
     )
-    sequence = connection.execute(row.returning(jobs.c.sequence)).scalar_one()
-    return int(sequence)
+    added = connection.execute(row.returning(*jobs.c)).mappings().one()
+    add_event(connection, added)
+    return int(added["sequence"])
+
+
+def change_jobs(connection: sa.Connection, which: sa.ColumnElement[bool], **values: Any) -> list[sa.RowMapping]:
+    """The one way to change jobs: those of `which`, each with its event; their rows as they are now."""
+    revision = sa.func.coalesce(jobs.c.revision, 0) + 1
+    change = jobs.update().where(which).values(**values, revision=revision).returning(*jobs.c)
+    changed = list(connection.execute(change).mappings())
+    for row in changed:
+        add_event(connection, row)
+    return changed
 
 
 def read_job(engine: sa.Engine, job_id: str) -> Job | None:
     if "\0" in job_id:
         return None  # Postgres refuses even to look for it.
     with engine.connect() as connection:
-        row = connection.execute(sa.select(jobs).where(jobs.c.id == job_id)).mappings().one_or_none()
-    return None if row is None else _job(row)
+        row = connection.execute(with_places().where(jobs.c.id == job_id)).mappings().one_or_none()
+    return None if row is None else job_of(row)
+
+
+def with_places() -> "sa.Select[Any]":
+    """Jobs, those that are queued with their place in the queue."""
+    before = jobs.alias()
+    place = sa.select(sa.func.count()).where(before.c.state == "queued", before.c.sequence <= jobs.c.sequence)
+    return sa.select(jobs, sa.case((jobs.c.state == "queued", place.scalar_subquery())).label("queue_position"))
 
 
 def claim_job(engine: sa.Engine, job_id: str, worker: str) -> Job | None:
     """Make the job this worker's and count the attempt; None if it was canceled or is finished."""
-    claim = (
-        jobs.update()
-        .where(jobs.c.id == job_id, jobs.c.state.in_(ACTIVE))
-        .values(
+    with engine.begin() as connection:
+        claimed = change_jobs(
+            connection,
+            sa.and_(jobs.c.id == job_id, jobs.c.state.in_(ACTIVE)),
             state="running",
             phase="validating",
             attempt=jobs.c.attempt + 1,
             worker=worker,
             started_at=sa.func.coalesce(jobs.c.started_at, now()),
         )
-        .returning(*jobs.c)
-    )
-    with engine.begin() as connection:
-        row = connection.execute(claim).mappings().one_or_none()
-    return None if row is None else _job(row)
+    return job_of(claimed[0]) if claimed else None
 
 
 def is_mine(engine: sa.Engine, job: Job) -> bool:
@@ -178,7 +126,7 @@ def give_back_from(connection: sa.Connection, job_id: str, worker: str, *, died:
         )
         _count_death(connection, held, Problem.of(lost), max_deaths)
     else:
-        connection.execute(jobs.update().where(held).values(state="queued", phase=None))
+        change_jobs(connection, held, state="queued", phase=None)
 
 
 def cancel(engine: sa.Engine, job_id: str) -> bool:
@@ -188,9 +136,9 @@ def cancel(engine: sa.Engine, job_id: str) -> bool:
 
 
 def expire(engine: sa.Engine, job_id: str) -> bool:
-    """The job's files go: from here on nobody is told that they exist."""
+    """The job's files go: from here on nobody is told that they exist, and the key of its request is free again."""
     finished = sa.and_(jobs.c.id == job_id, jobs.c.state.in_(FINISHED))
-    return _change(engine, finished, state="expired", output=None)
+    return _change(engine, finished, state="expired", output=None, idempotency=None)
 
 
 def fail_stranded(engine: sa.Engine, job_id: str) -> bool:
@@ -211,19 +159,20 @@ def _fence(job: Job) -> sa.ColumnElement[bool]:
 
 def _change(engine: sa.Engine, which: sa.ColumnElement[bool], **values: Any) -> bool:
     with engine.begin() as connection:
-        return connection.execute(jobs.update().where(which).values(**values)).rowcount == 1
+        return len(change_jobs(connection, which, **values)) == 1
 
 
 def _count_death(connection: sa.Connection, held: sa.ColumnElement[bool], problem: Problem, max_deaths: int) -> bool:
-    again = jobs.update().where(held, jobs.c.deaths + 1 < max_deaths)
-    if connection.execute(again.values(state="queued", phase=None, deaths=jobs.c.deaths + 1)).rowcount:
+    again = sa.and_(held, jobs.c.deaths + 1 < max_deaths)
+    if change_jobs(connection, again, state="queued", phase=None, deaths=jobs.c.deaths + 1):
         return True
-    end = jobs.update().where(held)
-    connection.execute(end.values(state="failed", deaths=jobs.c.deaths + 1, problem=asdict(problem), finished_at=now()))
+    ended = {"state": "failed", "problem": asdict(problem), "finished_at": now()}
+    change_jobs(connection, held, deaths=jobs.c.deaths + 1, **ended)
     return False
 
 
-def _job(row: sa.RowMapping) -> Job:
+def job_of(row: sa.RowMapping | Mapping[str, Any]) -> Job:
+    """A row of the jobs table, with or without the place in the queue, as a value."""
     return Job(
         id=row["id"],
         state=row["state"],
@@ -239,4 +188,7 @@ def _job(row: sa.RowMapping) -> Job:
         created_at=row["created_at"],
         started_at=row["started_at"],
         finished_at=row["finished_at"],
+        probe=None if row["probe"] is None else Input(**row["probe"]),
+        revision=row["revision"] or 0,
+        queue_position=row.get("queue_position"),
     )

@@ -57,6 +57,11 @@ def input_key(job_id: str) -> str:
     return f"{job_prefix(job_id)}input"
 
 
+def probe_key(job_id: str) -> str:
+    """The caller's own inputs for the comparison."""
+    return f"{job_prefix(job_id)}probe"
+
+
 def output_keys(job_id: str, attempt: int) -> tuple[str, str]:
     """Keys of model and report: one pair an attempt, so that a late one never overwrites what was published."""
     return f"{job_prefix(job_id)}{attempt}/model", f"{job_prefix(job_id)}{attempt}/report.json"

@@ -19,7 +19,7 @@ from app.jobs.database import open_database
 from app.jobs.liveness import Reaper, beat, worker_ids
 from app.jobs.queue import JobQueue, consume, prepare_queue
 from app.jobs.retention import Retention
-from app.jobs.table import create_tables
+from app.jobs.schema import create_tables
 from app.sandbox.limits import machine_memory
 from app.sandbox.proof import Demand, NotConfined, Proof, prove
 from app.sandbox.supervisor import Forge

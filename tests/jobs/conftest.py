@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from app.jobs.database import open_database
 from app.jobs.queue import JobQueue, prepare_queue
-from app.jobs.table import create_tables
+from app.jobs.schema import create_tables
 
 _POSTGRES = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
 

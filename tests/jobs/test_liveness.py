@@ -13,6 +13,7 @@ from app.jobs import table
 from app.jobs.job import Input, Job
 from app.jobs.liveness import Reaper, beat, confinements, worker_ids
 from app.jobs.queue import Held, JobQueue
+from app.jobs.schema import jobs, workers
 from app.options import FuseOptions
 
 _ROOT = Path(__file__).resolve().parent.parent.parent
@@ -148,7 +149,7 @@ def test_a_worker_without_a_row_that_holds_a_job_is_found_dead(
     assert _line(first) == "a"
     first.kill()
     with engine.begin() as connection:
-        connection.execute(table.workers.delete())
+        connection.execute(workers.delete())
 
     Reaper(engine, queue, "heir", dead_after_seconds=5, max_deaths=2).pass_once()
 
@@ -163,7 +164,7 @@ def test_a_job_that_the_queue_is_done_with_is_answered_for(
     assert _line(work("first", "finishes")) == "a"
     _until(lambda: queue.ended(["a"]) == ["a"])
     with engine.begin() as connection:
-        connection.execute(table.jobs.update().values(state="running", output=None))
+        connection.execute(jobs.update().values(state="running", output=None))
 
     Reaper(engine, queue, "other", dead_after_seconds=60, max_deaths=2).pass_once()
 
@@ -194,6 +195,6 @@ def test_each_live_worker_tells_how_its_children_are_confined(engine: sa.Engine)
     beat(engine, "off", "off")
     beat(engine, "older")
     with engine.begin() as connection:
-        connection.execute(table.workers.update().where(table.workers.c.id == "older").values(confinement=None))
+        connection.execute(workers.update().where(workers.c.id == "older").values(confinement=None))
 
     assert confinements(engine, 5) == {"full", "off", "unknown"}

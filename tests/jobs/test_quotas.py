@@ -10,6 +10,7 @@ from app.jobs import table
 from app.jobs.database import open_database
 from app.jobs.job import Input, Output
 from app.jobs.quotas import Quotas, Usage, lock_admission, read_usage
+from app.jobs.schema import create_tables, jobs
 from app.options import FuseOptions
 
 _OUTPUT = Output("a.fused.pt", 70, "0" * 64, "k/model", "k/report")
@@ -70,7 +71,7 @@ def test_a_failed_job_keeps_its_file_and_a_canceled_one_nothing(engine: sa.Engin
 
 def test_a_database_of_the_version_before_is_brought_up_to_date_and_its_jobs_are_counted(database_url: str) -> None:
     engine = open_database(database_url)
-    table.create_tables(engine)
+    create_tables(engine)
     files = {"filename": "a", "bytes": 100, "sha256": "0", "key": "k"}
     result = {"filename": "a", "bytes": 70, "sha256": "0", "model_key": "k", "report_key": "k"}
     with engine.begin() as connection:
@@ -78,10 +79,10 @@ def test_a_database_of_the_version_before_is_brought_up_to_date_and_its_jobs_are
             connection.execute(sa.text(f"ALTER TABLE fusebox_jobs DROP COLUMN {column}"))
         for job_id, state, output in [("a", "queued", None), ("b", "succeeded", result)]:
             row = {"id": job_id, "state": state, "options": {}, "input": files, "output": output, "created_at": 0.0}
-            connection.execute(table.jobs.insert().values(**row))
+            connection.execute(jobs.insert().values(**row))
 
     for _ in range(2):
-        table.create_tables(engine)
+        create_tables(engine)
 
     assert _usage(engine) == Usage(1, 270, 100)
     job = table.read_job(engine, "a")

@@ -9,6 +9,7 @@ from app.jobs import table
 from app.jobs.job import Input, Output
 from app.jobs.queue import JobQueue
 from app.jobs.retention import Retention
+from app.jobs.schema import events, jobs
 from app.options import FuseOptions
 from app.storage import LocalBlobs, input_key
 
@@ -44,7 +45,7 @@ def test_files_of_old_finished_jobs_go_and_all_others_stay(
         _accept(engine, queue, blobs, job_id)
     _finish(engine, "old")
     with engine.begin() as connection:
-        connection.execute(table.jobs.update().where(table.jobs.c.id == "old").values(finished_at=time.time() - 100))
+        connection.execute(jobs.update().where(jobs.c.id == "old").values(finished_at=time.time() - 100))
     _finish(engine, "new")
 
     Retention(engine, queue, blobs, keep_seconds=50, keep_row_seconds=1000).sweep()
@@ -62,11 +63,13 @@ def test_rows_go_later_and_take_the_queues_rows_along(engine: sa.Engine, queue: 
     _accept(engine, queue, blobs, "old")
     _finish(engine, "old")
     with engine.begin() as connection:
-        connection.execute(table.jobs.update().values(finished_at=time.time() - 100))
+        connection.execute(jobs.update().values(finished_at=time.time() - 100))
 
     Retention(engine, queue, blobs, keep_seconds=50, keep_row_seconds=10).sweep()
 
     assert table.read_job(engine, "old") is None
+    with engine.connect() as connection:
+        assert connection.execute(sa.select(events)).all() == []
     assert queue._client.list_workflows() == []
 
 

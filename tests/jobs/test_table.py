@@ -7,6 +7,7 @@ import sqlalchemy as sa
 from app.errors import Problem, WorkerCrashed
 from app.jobs import table
 from app.jobs.job import Input, Output
+from app.jobs.schema import create_tables
 from app.options import FuseOptions
 from app.report import Recognised
 
@@ -155,7 +156,7 @@ def test_tables_may_be_created_by_several_processes_at_once(engine: sa.Engine) -
 
     def create() -> None:
         try:
-            table.create_tables(engine)
+            create_tables(engine)
         except BaseException as error:
             errors.append(error)
 
@@ -198,8 +199,8 @@ def test_a_table_of_an_older_version_gets_the_columns_that_it_lacks_and_keeps_it
     with engine.begin() as connection:
         connection.execute(sa.text("ALTER TABLE fusebox_jobs DROP COLUMN recognised"))
 
-    table.create_tables(engine)
-    table.create_tables(engine)
+    create_tables(engine)
+    create_tables(engine)
 
     job = table.read_job(engine, job_id)
     assert job is not None

@@ -12,6 +12,7 @@ import sqlalchemy as sa
 from app.jobs import table
 from app.jobs.database import open_database
 from app.jobs.job import Input, Job
+from app.jobs.schema import create_tables
 from app.options import FuseOptions
 from app.sandbox.supervisor import Forge
 from app.storage import LocalBlobs, input_key
@@ -28,7 +29,7 @@ def forge() -> Iterator[Forge]:
 @pytest.fixture
 def engine(tmp_path: Path) -> Iterator[sa.Engine]:
     opened = open_database(f"sqlite:///{tmp_path / 'jobs.sqlite'}")
-    table.create_tables(opened)
+    create_tables(opened)
     yield opened
     opened.dispose()
 
