@@ -10,18 +10,22 @@ from app.engine.formats.persistent_ids import Fault, PersistentIds
 from app.engine.formats.pickle_reader import Pickled, read_pickle
 from app.engine.formats.pickle_writer import write_pickle, write_pickle_with_modules
 from app.engine.formats.storage_writer import StorageNumbers, storage_chunks
+from app.engine.formats.tar_header import HEADER_BYTES, is_tar_header
 from app.engine.formats.torch_file import TorchFile
 from app.engine.ir.node import Storage
-from app.errors import MalformedFile, UnsupportedContent
+from app.errors import MalformedFile, UnsafeGlobals, UnsupportedContent
 
 MAGIC: Final = 0x1950A86A20F9469CFC6C
 _PROTOCOL: Final = 1001
+_SHOWN: Final = 12
 _TYPE_SIZES: Final = {"short": 2, "int": 4, "long": 4}
 _SYSTEM: Final = {"protocol_version": _PROTOCOL, "little_endian": True, "type_sizes": _TYPE_SIZES}
 
 
 def read_torch_legacy(file: MappedFile, limits: Limits) -> TorchFile:
     """The checkpoint as an inert tree; storages stay in the file."""
+    if is_tar_header(file.map[:HEADER_BYTES]):
+        raise MalformedFile("legacy checkpoint: it is a tar archive as well, which torch would open instead")
     at = _read_header(file, limits)
 
     def open_bytes(key: str, nbytes: int) -> FileBytes:
@@ -62,12 +66,20 @@ def write_torch_legacy(file: TorchFile, root: Any, target: Path) -> None:
 
 
 def _read_plain(file: MappedFile, at: int, limits: Limits) -> Pickled:
-    """A pickle that refers to no storage."""
+    """A pickle of plain values, as torch puts them before and behind the one of the object."""
 
     def refuse(key: str, nbytes: int) -> FileBytes:
         raise Fault("a storage where none can be")
 
-    return read_pickle(file.map, at, limits, PersistentIds(refuse, limits))
+    pickled = read_pickle(file.map, at, limits, PersistentIds(refuse, limits))
+    if pickled.globals:  # none of torch's own do, and a loader would run these before it comes to the object
+        names = sorted(name.path for name in pickled.globals)[:_SHOWN]
+        raise UnsafeGlobals(
+            f"what stands around the pickle of the checkpoint refers to names: {', '.join(names)[:500]}",
+            remedy="Save the checkpoint again with torch.save.",
+            names=[name[:200] for name in names],
+        )
+    return pickled
 
 
 def _read_header(file: MappedFile, limits: Limits) -> int:

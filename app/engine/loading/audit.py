@@ -9,6 +9,7 @@ from app.engine.ir.node import Global, Object
 from app.engine.ir.tensors import REBUILD_FROM_TYPE, is_tensor
 from app.engine.loading.allowed import Allowed
 from app.engine.loading.calls import FUNCTIONS, instantiated, may_be_called
+from app.engine.loading.instances import may_be_instantiated
 from app.engine.loading.names import is_held
 from app.engine.loading.states import shadowed
 from app.errors import UnsafeGlobals
@@ -74,7 +75,7 @@ def _of_object(node: Object, allowed: Allowed) -> Iterator[str]:
     """What of one object is unsafe: what it is made by, its setter, and attributes that shadow what is called."""
     made_of = instantiated(node)
     if made_of is not None:
-        if not is_held(made_of) and made_of.path not in allowed:
+        if made_of.path not in allowed and not may_be_instantiated(made_of, node):
             yield made_of.path
     elif not may_be_called(node) and _called(node.origin) not in allowed:
         yield _called(node.origin)

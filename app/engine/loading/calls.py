@@ -8,17 +8,39 @@ from app.engine.ir.module import is_module
 from app.engine.ir.node import MISSING, Global, Object, Storage
 from app.engine.ir.sets import OrderedFrozenSet, OrderedSet
 from app.engine.ir.tensors import is_tensor
-from app.engine.loading.names import is_held, is_layer
+from app.engine.loading.arrays import fits_array, fits_dtype, fits_scalar, is_bytes
+from app.engine.loading.names import is_held
+from app.engine.loading.states import CONTEXT, OPTIMIZED, is_context
+from app.engine.loading.torch_names import is_layer
 
 _Fits = Callable[[Object], bool]
 
-_NUMBER_TYPE: Final = re.compile(r"[<>=|]?([?bBhHiIlLqQefdgFDG]|[biufcSUmMV]\d{1,6})(\[\w+\])?")
 # Methods that a code base puts in the place of a module's `forward`, as it does when it has fused itself.
 _METHOD: Final = re.compile(r"_?([a-z]\w*_)?forward(_\w+)?|fuseforward|[a-z]\w*_conv(olution)?")
 FUNCTIONS: Final = Global("torch._C", "_VariableFunctionsClass")
 _FUNCTION: Final = re.compile(r"conv(_transpose|_tbc)?[123]?d?|linear|relu_?|sigmoid_?|tanh_?|softmax|batch_norm")
 _INDUCTOR: Final = Global("torch", "_TorchCompileInductorWrapper")
-_SHORT: Final = 1 << 16
+_SHORT: Final = 4096
+_FRACTION: Final = re.compile(r"-?\d{1,4000}(/\d{1,4000})?")
+_MAKERS: Final = frozenset(
+    Global(module, name)
+    for module in ("builtins", "__builtin__")
+    for name in ("list", "dict", "int", "float", "set", "str", "tuple", "bool")
+) | {
+    Global("collections", "OrderedDict"),
+    Global("torch.amp.grad_scaler", "_refresh_per_optimizer_state"),
+    Global("torch.cuda.amp.grad_scaler", "_refresh_per_optimizer_state"),
+}
+_LONGEST_RANGE: Final = 1 << 20
+
+
+_BASES: Final[Mapping[str, type | tuple[type, ...]]] = {
+    "object": type(None),
+    **dict.fromkeys(("list", "tuple", "set", "frozenset"), (list, tuple, OrderedSet, OrderedFrozenSet)),
+    "dict": dict,
+    **dict.fromkeys(("int", "long", "float", "str", "unicode"), (int, float, str)),
+    "bytes": bytes,
+}
 
 
 def _plain(value: Any) -> bool:
@@ -30,9 +52,25 @@ def _anything(node: Object) -> bool:
 
 
 def _values(node: Object) -> bool:
-    """A call of plain values, tuples and lists of them."""
+    """A call of plain values, tuples and lists of them. To read a number from a long text takes its square."""
     parts = [part for arg in node.args for part in (arg if isinstance(arg, (tuple, list)) else (arg,))]
-    return _anything(node) and all(_plain(part) or _is_bytes(part) for part in parts)
+    return _anything(node) and all((_plain(part) and not _is_long(part)) or is_bytes(part) for part in parts)
+
+
+def _is_long(value: Any) -> bool:
+    return isinstance(value, (str, bytes)) and len(value) > _SHORT
+
+
+def _range(node: Object) -> bool:
+    """Not one that nobody could hold, where something goes through all of it."""
+    return _values(node) and all(type(arg) is int and abs(arg) <= _LONGEST_RANGE for arg in node.args)
+
+
+def _fraction(node: Object) -> bool:
+    """As it writes itself; of "1e999999999" it would write out all digits."""
+    text = node.args[0] if len(node.args) == 1 else None
+    numbers = len(node.args) == 2 and all(type(arg) is int for arg in node.args)
+    return _anything(node) and (numbers or (isinstance(text, str) and bool(_FRACTION.fullmatch(text))))
 
 
 def _namespace(node: Object) -> bool:
@@ -41,14 +79,15 @@ def _namespace(node: Object) -> bool:
 
 def _collection(node: Object) -> bool:
     """An OrderedDict, Counter or deque; what they are given are containers or nothing."""
-    return all(arg is None or isinstance(arg, (dict, list, tuple, int)) for arg in node.args)
+    return (node.state is MISSING or isinstance(node.state, dict)) and all(
+        arg is None or isinstance(arg, (dict, list, tuple, int)) for arg in node.args
+    )
 
 
 def _defaultdict(node: Object) -> bool:
     """What makes its missing values is a plain type."""
-    makers = {"list", "dict", "int", "float", "set", "str", "tuple", "bool", "OrderedDict"}
-    fits = not node.args or (isinstance(node.args[0], Global) and node.args[0].name in makers) or node.args[0] is None
-    return len(node.args) <= 1 and fits
+    maker = node.args[0] if node.args else None
+    return len(node.args) <= 1 and node.state is MISSING and (maker is None or maker in _MAKERS)
 
 
 def _members(node: Object) -> bool:
@@ -60,11 +99,7 @@ def _members(node: Object) -> bool:
 def _raw(node: Object) -> bool:
     """Bytes of bytes, or of a text in Latin-1, as Python 3 writes them for Python 2; never of a length."""
     first, *encoding = (*node.args, None)[:2] if node.args else (b"",)
-    return _anything(node) and (_is_bytes(first) or (isinstance(first, str) and encoding in (["latin1"], ["latin-1"])))
-
-
-def _is_bytes(value: Any) -> bool:
-    return isinstance(value, bytes) or (isinstance(value, Object) and value.origin == Global("_codecs", "encode"))
+    return _anything(node) and (is_bytes(first) or (isinstance(first, str) and encoding in (["latin1"], ["latin-1"])))
 
 
 def _encode(node: Object) -> bool:
@@ -73,12 +108,15 @@ def _encode(node: Object) -> bool:
 
 
 def _reconstructor(node: Object) -> bool:
-    """`(class, base, state)`: the base's own `__new__` and `__init__` are called, of which only builtins' are known."""
-    bases = {"object", "list", "dict", "tuple", "int", "long", "float", "str", "unicode", "bytes", "set", "frozenset"}
+    """`(class, base, state)`: the base's own `__new__` and `__init__` are called, of which only builtins' are known.
+
+    They iterate over the state, or take its text: it is a value of their own kind, whose class is not the file's.
+    """
     if len(node.args) != 3 or not all(isinstance(arg, Global) for arg in node.args[:2]):
         return False
-    base = node.args[1]
-    return base.module in ("builtins", "__builtin__") and base.name in bases and not isinstance(node.args[2], Global)
+    base, state = node.args[1:]
+    kinds = _BASES.get(base.name) if base.module in ("builtins", "__builtin__") else None
+    return kinds is not None and (isinstance(state, kinds) or (base.name == "bytes" and is_bytes(state)))
 
 
 def _newobj(node: Object) -> bool:
@@ -112,29 +150,6 @@ def _partial(node: Object) -> bool:
     return fits and all(map(_plain, (*args, *kwargs.values())))
 
 
-def _numpy_dtype(node: Object) -> bool:
-    """Of numbers and texts; one of objects would take bytes for addresses."""
-    kind = node.args[0] if node.args else None
-    return isinstance(kind, str) and bool(_NUMBER_TYPE.fullmatch(kind)) and not node.items and not node.pairs
-
-
-def _is_numpy_dtype(value: Any) -> bool:
-    return isinstance(value, Object) and value.origin == Global("numpy", "dtype") and _numpy_dtype(value)
-
-
-def _numpy_scalar(node: Object) -> bool:
-    return _anything(node) and len(node.args) == 2 and _is_numpy_dtype(node.args[0]) and _is_bytes(node.args[1])
-
-
-def _numpy_array(node: Object) -> bool:
-    """An empty array, and in its state version, shape, dtype, order and bytes."""
-    if not node.args or node.args[0] != Global("numpy", "ndarray") or node.items or node.pairs:
-        return False
-    state = node.state
-    whole = isinstance(state, tuple) and len(state) == 5 and _is_numpy_dtype(state[2]) and _is_bytes(state[4])
-    return state is MISSING or whole
-
-
 def _logger(node: Object) -> bool:
     return _values(node) and len(node.args) == 1 and isinstance(node.args[0], str)
 
@@ -144,8 +159,19 @@ def _tensor(node: Object) -> bool:
     return _anything(node) and (is_tensor(node) or all(_plain(a) or isinstance(a, (Storage, tuple)) for a in node.args))
 
 
-def _compiled(node: Object) -> bool:
-    return not node.items and not node.pairs
+def _compiled_module(node: Object) -> bool:
+    """A module and its compiler's context, which is called with the module while the file is loaded."""
+    if len(node.args) != 2 or node.items or node.pairs or node.state is not MISSING:
+        return False
+    inner, context = node.args
+    whole = is_module(inner) or (isinstance(inner, Object) and inner.origin == OPTIMIZED)
+    return whole and is_context(context)
+
+
+def _context(node: Object) -> bool:
+    """What the compiler does is looked at in `states`; what it runs before is nothing."""
+    nothing = (None, Global("contextlib", "nullcontext"), Global("torch._dynamo.eval_frame", "null_context"))
+    return not node.items and not node.pairs and (len(node.args) < 2 or node.args[1] in nothing)
 
 
 def _names(*paths: str) -> tuple[Global, ...]:
@@ -167,10 +193,11 @@ CALLS: Final[Mapping[Global, _Fits]] = {
         (
             Global(m, n)
             for m in ("builtins", "__builtin__")
-            for n in ("object", "complex", "slice", "range", "xrange", "int", "float", "bool")
+            for n in ("object", "complex", "slice", "int", "float", "bool")
         ),
         _values,
     ),
+    **dict.fromkeys(_names("builtins.range", "builtins.xrange", "__builtin__.range", "__builtin__.xrange"), _range),
     **dict.fromkeys((Global(m, "getattr") for m in ("builtins", "__builtin__")), _method),
     Global("_codecs", "encode"): _encode,
     **dict.fromkeys(_names("copyreg._reconstructor", "copy_reg._reconstructor"), _reconstructor),
@@ -181,19 +208,20 @@ CALLS: Final[Mapping[Global, _Fits]] = {
     **dict.fromkeys(
         _names(
             *("datetime.datetime", "datetime.date", "datetime.time", "datetime.timedelta", "decimal.Decimal"),
-            *("fractions.Fraction", "torch.device", "torch.serialization._get_layout", "timm.layers.format.Format"),
+            *("torch.device", "torch.serialization._get_layout", "timm.layers.format.Format"),
             *(f"{m}.{n}" for m in ("pathlib", "pathlib._local") for n in ("PosixPath", "WindowsPath")),
             *(f"{m}.{n}" for m in ("pathlib", "pathlib._local") for n in ("PurePosixPath", "PureWindowsPath")),
             *("torch.Size", "torchvision.transforms.functional.InterpolationMode"),
         ),
         _values,
     ),
+    Global("fractions", "Fraction"): _fraction,
     Global("types", "SimpleNamespace"): _namespace,
     Global("logging", "getLogger"): _logger,
     Global("functools", "partial"): _partial,
-    Global("numpy", "dtype"): _numpy_dtype,
-    **dict.fromkeys(_names("numpy.core.multiarray.scalar", "numpy._core.multiarray.scalar"), _numpy_scalar),
-    **dict.fromkeys(_names("numpy.core.multiarray._reconstruct", "numpy._core.multiarray._reconstruct"), _numpy_array),
+    Global("numpy", "dtype"): fits_dtype,
+    **dict.fromkeys(_names("numpy.core.multiarray.scalar", "numpy._core.multiarray.scalar"), fits_scalar),
+    **dict.fromkeys(_names("numpy.core.multiarray._reconstruct", "numpy._core.multiarray._reconstruct"), fits_array),
     **dict.fromkeys(
         _names(
             *("torch._utils._rebuild_tensor", "torch._utils._rebuild_tensor_v2", "torch._utils._rebuild_tensor_v3"),
@@ -202,9 +230,8 @@ CALLS: Final[Mapping[Global, _Fits]] = {
         ),
         _tensor,
     ),
-    **dict.fromkeys(
-        _names("torch._dynamo.eval_frame.OptimizedModule", "torch._dynamo.eval_frame.OptimizeContext"), _compiled
-    ),
+    OPTIMIZED: _compiled_module,
+    CONTEXT: _context,
 }
 
 

@@ -1,4 +1,4 @@
-"""Names that a file may hold, or build instances of without a call: values, torch's layers, classes of the user.
+"""Names that a file may hold: values, torch's layers, classes of the user.
 
 A loader imports whatever a file names. Of the standard library, and of torch, only what is listed here is held to be
 data; a name of any other package is the user's own code, which may be instantiated and held, but not called.
@@ -11,7 +11,7 @@ from functools import cache
 from typing import Final
 
 from app.engine.ir.node import Global
-from app.engine.ir.tensors import named_dtype, storage_dtype
+from app.engine.loading.torch_names import is_torch_value
 
 _MODULE: Final = re.compile(r"[^\W\d][\w-]*(\.[\w-]+)*")
 _OUTER: Final = re.compile(r"_*[A-Z]\w*")  # of `Outer.Inner`: a class, and no module that a module imports
@@ -37,6 +37,19 @@ _TOOLS: Final = frozenset(
         *("ptyprocess", "sh", "plumbum", "invoke", "fabric", "paramiko", "asyncssh", "psutil", "docker", "git"),
         *("requests", "urllib3", "httpx", "aiohttp", "httplib2", "tornado", "twisted", "werkzeug", "flask", "django"),
         *("boto3", "botocore", "celery", "ray", "dask", "distributed", "pandas", "numba", "llvmlite", "triton"),
+        *("six", "future", "past", "gevent", "eventlet", "multiprocess", "billiard", "pathos", "ppft", "fsspec"),
+        *(
+            "smart_open",
+            "nltk",
+            "tensorflow",
+            "keras",
+            "matplotlib",
+            "win32",
+            "_pytest",
+            "py",
+            "psycopg2",
+            "sqlalchemy",
+        ),
         *("win32api", "win32com", "win32process", "pythoncom", "site", "sitecustomize", "usercustomize", "numpy"),
     }
 )
@@ -73,60 +86,39 @@ _DATA: Final = {
     "math": frozenset({"sqrt", "exp", "log", "log2", "sin", "cos", "tanh", "floor", "ceil", "trunc", "prod"}),
     "numpy": _NUMPY,
 }
-_TORCH_VALUES: Final = frozenset(
+# What modules of any package import, and what is then theirs by name: each calls, or is made of, what it is told.
+_LENT: Final = frozenset(
     {
-        *("Tensor", "Size", "device", "dtype", "strided", "contiguous_format", "channels_last", "channels_last_3d"),
-        *("preserve_format", "relu", "relu_", "sigmoid", "sigmoid_", "tanh", "tanh_", "softmax", "log_softmax", "exp"),
-        *("add", "mul", "cat", "concat", "sum", "mean", "sqrt", "abs", "clamp", "celu", "selu", "erf", "sin", "cos"),
-        *("_TorchCompileWrapper", "_TorchCompileInductorWrapper"),
-    }
-)
-# Below these, classes are layers and their like, and functions compute.
-_LAYERS: Final = (
-    *("torch.nn.", "torch.ao.nn.", "torch.ao.quantization.", "torch.quantization.", "torch.optim."),
-    *("torch.distributions.", "torch.amp.", "torch.cuda.amp.", "torch._C._nn."),
-)
-# What torch.compile puts around a model; what it is told to do is looked at as well (see `calls`).
-COMPILED: Final = frozenset(
-    {
-        *("torch._dynamo.eval_frame.OptimizedModule", "torch._dynamo.eval_frame.OptimizeContext"),
-        *("torch._dynamo.convert_frame.CatchErrorsWrapper", "torch._dynamo.convert_frame.ConvertFrame"),
-        *("torch._dynamo.convert_frame.ConvertFrameAssert", "torch._dynamo.convert_frame.ConvertFrameBox"),
-        *("torch._dynamo.hooks.Hooks", "torch._dynamo.repro.after_dynamo.WrapBackendDebug"),
-        *("torch._dynamo.backends.debugging.eager", "torch._dynamo.backends.debugging.aot_eager"),
+        *("partial", "partialmethod", "attrgetter", "itemgetter", "methodcaller", "cached_property", "singledispatch"),
+        *("Popen", "FunctionType", "LambdaType", "MethodType", "CodeType", "ModuleType", "import_module", "find_spec"),
+        *("GraphModule", "LazyGraphModule", "ScriptModule", "RecursiveScriptModule", "PackageImporter", "Unpickler"),
+        *("starmap", "reduce", "check_call", "check_output", "getoutput", "exec", "eval", "ThreadPool", "Timer"),
+        *("map", "filter", "accumulate", "groupby", "takewhile", "dropwhile", "filterfalse", "chain", "wraps"),
+        *("repeat", "count", "cycle"),
     }
 )
 
 
 @cache
 def is_held(name: Global) -> bool:
-    """Whether a file may name this as a value: importing it runs nothing of which nobody knows, and it is not called.
-
-    The same names may be classes of objects that are made without a call (NEWOBJ).
-    """
+    """Whether a file may name this as a value: to import it runs nothing of which nobody knows."""
     if not _well_formed(name):
         return False
     root = name.module.partition(".")[0]
     if root == "torch":
-        return _of_torch(name)
+        return is_torch_value(name)
     known = _DATA.get(name.module)
     if known is not None:
         return name.name in known
-    return root not in STANDARD and root not in _TOOLS
+    return is_the_users(name)
 
 
-def _of_torch(name: Global) -> bool:
-    if name.module == "torch" and (name.name in _TORCH_VALUES or named_dtype(name.name) is not None):
-        return True
-    if storage_dtype(name) is not None or name.path in COMPILED:
-        return True
-    inner = (f"{name.module}.").startswith(_LAYERS) and "." not in name.name
-    return inner or name.path in ("torch.storage.TypedStorage", "torch._tensor.Tensor", "torch.nn.Module")
-
-
-def is_layer(name: Global) -> bool:
-    """A class of torch.nn."""
-    return name.module.startswith("torch.nn.modules.") and bool(_OUTER.fullmatch(name.name))
+def is_the_users(name: Global) -> bool:
+    """A name of a package that is neither the standard library, torch nor a tool."""
+    root, inner = name.module.partition(".")[0], name.name.rpartition(".")[2]
+    if root == "torch" or root in STANDARD or root in _TOOLS:
+        return False
+    return inner not in _LENT and not inner.endswith("GraphModule")
 
 
 def _well_formed(name: Global) -> bool:

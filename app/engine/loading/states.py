@@ -1,16 +1,33 @@
 """What a state must not set: attributes that Python, copy or torch look up on the instance and then call or trust."""
 
 import re
+from collections import OrderedDict
 from collections.abc import Iterator
 from typing import Any, Final
 
-from app.engine.ir.node import Global, Object
+from torch import Tensor, nn
+
+from app.engine.ir.module import class_of, is_module, mapping
+from app.engine.ir.node import MISSING, Global, Object
+from app.engine.ir.tensors import is_tensor
+
+OPTIMIZED: Final = Global("torch._dynamo.eval_frame", "OptimizedModule")
+CONTEXT: Final = Global("torch._dynamo.eval_frame", "OptimizeContext")
 
 _DUNDER: Final = re.compile(r"__\w+__")
 _HARMLESS: Final = frozenset({"__wrapped__"})  # of functools.wraps
 # Settings of torch.compile: a compiler's path is one of them.
 _SETTINGS: Final = ("config", "compiler_config", "kwargs")
 _COMPILERS: Final = ("torch._TorchCompile", "torch._dynamo.")
+# Objects without methods of their own: with one of these names they would be taken for a table, a tensor or a module.
+_BARE: Final = frozenset(
+    {
+        *("argparse.Namespace", "types.SimpleNamespace", "collections.OrderedDict", "collections.defaultdict"),
+        *("collections.Counter", "collections.deque"),
+    }
+)
+_METHODS: Final = frozenset({*dir(OrderedDict), *dir(list), *dir(Tensor), *dir(nn.Module), "extra_repr", "forward"})
+_MOST_LAYERS: Final = 1000
 
 
 def shadowed(node: Object) -> Iterator[str]:
@@ -20,6 +37,25 @@ def shadowed(node: Object) -> Iterator[str]:
             yield from (key for key, value in part.items() if _shadows(key, value))
     if isinstance(node.origin, Global) and node.origin.path.startswith(_COMPILERS) and isinstance(node.state, dict):
         yield from (key for key in _SETTINGS if not _are_switches(node.state.get(key)))
+    if node.state is not MISSING:
+        yield from _trusted(node)
+
+
+def _trusted(node: Object) -> Iterator[str]:
+    """What the class's own `__setstate__` and methods would call or count by, without a look at what it is."""
+    owner = class_of(node) or node.origin
+    path = owner.path if isinstance(owner, Global) else ""
+    state = node.state if isinstance(node.state, dict) else None
+    if path in _BARE:
+        yield from (key for key, value in (state or {}).items() if key in _METHODS and _is_callable(value))
+        yield from () if state is not None else ("state",)
+    elif path.startswith("torch.optim.") and state is not None:
+        yield from (key for key in ("param_groups", "state", "defaults") if not _are_tables(key, state.get(key)))
+    elif path.startswith("torch.nn.modules.rnn.") and state is not None:
+        layers = state.get("num_layers", 1)
+        yield from () if type(layers) is int and layers <= _MOST_LAYERS else ("num_layers",)
+    elif owner == OPTIMIZED:
+        yield from _not_compiled(state or {})
 
 
 def _shadows(key: Any, value: Any) -> bool:
@@ -27,6 +63,41 @@ def _shadows(key: Any, value: Any) -> bool:
     if not isinstance(key, str) or not _DUNDER.fullmatch(key) or key in _HARMLESS:
         return False
     return key in ("__class__", "__dict__", "__bases__") or not (value is None or isinstance(value, (str, int, float)))
+
+
+def _is_callable(value: Any) -> bool:
+    return isinstance(value, Global) or (isinstance(value, Object) and not is_tensor(value) and mapping(value) is None)
+
+
+def _are_tables(key: str, value: Any) -> bool:
+    """An optimizer's groups and states: its `__setstate__` asks each for what it lacks."""
+    if value is None:
+        return True
+    if key == "param_groups":
+        return isinstance(value, list) and all(isinstance(group, dict) for group in value)
+    table = _table(value)
+    return table is not None and (key == "defaults" or all(_table(one) is not None for one in table.values()))
+
+
+def _table(value: Any) -> dict[Any, Any] | None:
+    if isinstance(value, Object) and value.origin == Global("collections", "defaultdict"):
+        return value.pairs
+    return mapping(value)
+
+
+def _not_compiled(state: dict[Any, Any]) -> Iterator[str]:
+    """A compiled module calls its context with the module when it gets its state."""
+    children = mapping(state.get("_modules")) or {}
+    inner = state.get("_orig_mod", children.get("_orig_mod"))
+    if not is_module(inner) and not (isinstance(inner, Object) and inner.origin == OPTIMIZED):
+        yield "_orig_mod"
+    if not is_context(state.get("dynamo_ctx")):
+        yield "dynamo_ctx"
+
+
+def is_context(value: Any) -> bool:
+    """What torch.compile made to compile by, whose class is torch's."""
+    return isinstance(value, Object) and CONTEXT in (value.origin, class_of(value))
 
 
 def _are_switches(settings: Any) -> bool:

@@ -4,6 +4,7 @@ import argparse
 import collections
 import datetime
 import decimal
+import fractions
 import functools
 import lzma
 import os
@@ -70,6 +71,15 @@ def test_checkpoints_that_are_not_packed_hold_nothing_either(path):
     check_loading(read_file(path), Allowed())
 
 
+def optimizer() -> torch.optim.Optimizer:
+    """One that has made a step."""
+    layer = nn.Linear(1, 1)
+    made = torch.optim.Adam(layer.parameters())
+    layer(torch.ones(1, 1)).sum().backward()
+    made.step()
+    return made
+
+
 class Method(nn.Conv2d):
     """As code leaves a convolution whose inner forward it has wrapped and given back."""
 
@@ -101,6 +111,18 @@ VALUES = {
     "objects of the user": [Plain(), Unknown(m=nn.ReLU())],
     "a tensor with attributes": nn.Buffer(torch.ones(2)),
     "a method put in its own place": Method(),
+    "fractions and ranges": [fractions.Fraction(-3, 4), range(10), slice(None, 3)],
+    "times, texts and records": [
+        np.datetime64("2026-01-01"),
+        np.array(["a", "bc"]),
+        np.zeros(2, [("a", "f4"), ("b", "U3")]),
+    ],
+    "a network with states of its own": nn.LSTM(2, 3, num_layers=2, bidirectional=True),
+    "an optimizer itself": [optimizer(), torch.optim.lr_scheduler.CosineAnnealingLR(optimizer(), 3)],
+    "a scaler of gradients": torch.amp.GradScaler("cpu"),
+    "an observer": torch.ao.quantization.MinMaxObserver(),
+    "a distribution": torch.distributions.Normal(0.0, 1.0),
+    "a parametrisation": nn.utils.parametrizations.weight_norm(nn.Linear(2, 2)).parametrizations.state_dict(),
     "an optimizer": torch.optim.SGD(nn.Linear(1, 1).parameters(), lr=0.1).state_dict(),
 }
 
@@ -196,6 +218,9 @@ BY_HAND = {
     ),
     "memory of any size": (named("builtins", "bytearray") + b"\x8a\x05\x00\x00\x00\x00\x10\x85R.", "bytearray"),
     "addresses for objects": (named("numpy", "dtype") + b"X\x02\x00\x00\x00O8K\x00K\x01\x87R.", "numpy.dtype"),
+    "a name that a module of torch imports": (named("torch.nn.modules.module", "functools") + b".", "functools"),
+    "a name that a module of the user imports": (named("models.common", "partial") + b".", "models.common.partial"),
+    "a graph in another module": (named("torch.ao.quantization.qconfig", "GraphModule") + b")\x81.", "GraphModule"),
     "a private method": (
         named("builtins", "getattr") + named("m", "C") + b"X\x08\x00\x00\x00__init__\x86R.",
         "getattr",
@@ -208,6 +233,13 @@ def test_what_no_pickler_writes_is_found_by_name(kind):
     pickled, name = BY_HAND[kind]
 
     assert any(name in one for one in found(pickled)), found(pickled)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_compiled_module_passes(tmp_path):
+    torch.save({"model": torch.compile(model(), backend="eager")}, tmp_path / "x.pt")
+
+    assert unsafe_names(read_file(tmp_path / "x.pt"), Allowed()) == ()
 
 
 @pytest.mark.filterwarnings("ignore")

@@ -3,12 +3,12 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from tests.hostile.corpus import archives, bombs, gadgets, graphs, opcodes, safetensors, shadowing, tensors
+from tests.hostile.corpus import archives, bombs, detours, gadgets, graphs, opcodes, safetensors, shadowing, tensors
 from tests.hostile.corpus.case import Case, Recipe, canary_of, made
 
 __all__ = ["Case", "Recipe", "canary_of", "corpus", "recipes"]
 
-_SUBJECTS = (gadgets, opcodes, shadowing, archives, bombs, tensors, safetensors, graphs)
+_SUBJECTS = (gadgets, detours, opcodes, shadowing, archives, bombs, tensors, safetensors, graphs)
 
 
 def recipes() -> Iterator[Recipe]:
