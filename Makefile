@@ -14,10 +14,10 @@ PORT ?= $(or $(FUSEBOX_PORT),8000)
 install: $(STAMP)
 
 # torchvision and timm too: `architecture=` asks for them, and their models are fused and loaded strictly in the tests.
-$(STAMP): requirements/zoo.txt requirements/dev.txt pyproject.toml
+$(STAMP): requirements/zoo.txt requirements/dev.txt pyproject.toml client/pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements/zoo.txt
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e . -e client
 	touch $(STAMP)
 
 run: install

@@ -1,0 +1,80 @@
+"""What the commands do, step by step, with what they find left in the outcome."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any, cast
+
+from fusebox_client.cli.outcome import Outcome
+from fusebox_client.cli.screen import Screen
+from fusebox_client.client import Fusebox, Job
+from fusebox_client.options import Options
+from fusebox_client.report.gates import Demands, judge
+from fusebox_client.report.parts import FuseReport
+from fusebox_client.views import JobView, State
+
+
+@dataclass(frozen=True, slots=True)
+class Upload:
+    """What `submit` sends."""
+
+    model: Path
+    probe: Path | None
+    idempotency_key: str | None
+    options: Mapping[str, Any]
+
+
+def upload(service: Fusebox, screen: Screen, outcome: Outcome, sent: Upload) -> Job:
+    """Send the file; the job's URL is told as soon as there is one."""
+    job = service.fuse(
+        sent.model,
+        probe=sent.probe,
+        idempotency_key=sent.idempotency_key,
+        progress=screen.transfer,
+        **cast(Options, sent.options),
+    )
+    outcome.job, outcome.url = job.view, job.url
+    screen.say(job.url)
+    return job
+
+
+def find(service: Fusebox, outcome: Outcome, job_id: str) -> Job:
+    """The job that is meant."""
+    job = service.job(job_id)
+    outcome.job, outcome.url, outcome.what = job.view, job.url, job.view.input.filename
+    return job
+
+
+def await_result(job: Job, screen: Screen, outcome: Outcome, timeout: float | None) -> None:
+    """Watch it to its end. Raises JobError for a job without a result, StillRunning."""
+    outcome.job = job.watch(screen.stage, timeout).view
+    job.wait()
+
+
+def read_report(job: Job, outcome: Outcome, demands: Demands) -> FuseReport:
+    """The report, judged."""
+    outcome.report = job.report_json()
+    report = FuseReport.of(outcome.report)
+    outcome.gates = judge(report, demands)
+    return report
+
+
+def write_report(outcome: Outcome, to: Path) -> None:
+    """The report as the service wrote it."""
+    to.parent.mkdir(parents=True, exist_ok=True)
+    to.write_text(json.dumps(outcome.report, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def save(job: Job, screen: Screen, outcome: Outcome, to: Path | None, bundle: bool = False) -> None:
+    """The fused file in its place."""
+    fetch = job.bundle if bundle else job.download
+    outcome.file = fetch(to, progress=screen.transfer)
+    screen.say(str(outcome.file))
+
+
+def newest(service: Fusebox, state: str | None, limit: int) -> list[JobView]:
+    """So many jobs at most."""
+    found = service.jobs(state=cast("State | None", state), page_size=min(limit, 100))
+    return [job.view for job in islice(found, limit)]

@@ -1,0 +1,50 @@
+"""How the service is reached: URL, key, patience; the same for both clients."""
+
+import os
+import ssl
+from dataclasses import dataclass, field
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+from fusebox_client.problems import FuseboxError
+from fusebox_client.talk.patience import Patience
+
+
+class NoUrl(FuseboxError):
+    """It is not said where the service is."""
+
+
+@dataclass(frozen=True, slots=True)
+class Connection:
+    """Where the service is and who asks."""
+
+    url: str
+    key: str | None = field(default=None, repr=False)
+    patience: Patience = field(default_factory=Patience)
+    verify: ssl.SSLContext | bool = True
+
+    @classmethod
+    def of(
+        cls, url: str | None, key: str | None, patience: Patience | None, verify: ssl.SSLContext | bool
+    ) -> "Connection":
+        """What is not given comes from FUSEBOX_URL and FUSEBOX_KEY. Raises NoUrl."""
+        found = url or os.environ.get("FUSEBOX_URL", "")
+        if not found.startswith(("http://", "https://")):
+            what = f"The service's URL is {found!r}" if found else "The service's URL is not given"
+            raise NoUrl(f"{what}: pass http://HOST:PORT, or set FUSEBOX_URL.")
+        given = key or os.environ.get("FUSEBOX_KEY") or None
+        return cls(found.rstrip("/"), given, patience or Patience(), verify)
+
+    def http_options(self) -> dict[str, Any]:
+        """For httpx.Client and httpx.AsyncClient. Redirects are not followed: an upload can't be, a key should not."""
+        headers = {"User-Agent": f"fusebox-client/{_version()}"}
+        if self.key:
+            headers["Authorization"] = f"Bearer {self.key}"
+        return {"base_url": self.url, "headers": headers, "verify": self.verify, "follow_redirects": False}
+
+
+def _version() -> str:
+    try:
+        return version("fusebox-client")
+    except PackageNotFoundError:  # run from a checkout
+        return "0"
