@@ -124,6 +124,9 @@ def fuse(
     overridable: Annotated[
         Literal["keep", "fold"], typer.Option(help="ONNX initializers that are inputs too: kept, or constants.")
     ] = "keep",
+    benchmark: Annotated[
+        bool, typer.Option("--benchmark", help="Also time both models, before and after, in turns.")
+    ] = False,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:N.", show_default="auto")] = None,
 ) -> None:
     """Fuse a checkpoint, an ONNX model or a torch.export program here, without a server."""
@@ -141,6 +144,7 @@ def fuse(
         "plan": plan,
         "output": output_kind,
         "overridable": overridable,
+        "benchmark": benchmark,
     }
     raise typer.Exit(fuse_file(source, output, report, options, settings))
 

@@ -53,6 +53,11 @@ class FuseOptions(BaseModel):
         description="`keep` gives a state dict back in the kind of file that it came in; "
         "`pt2` and `onnx` give a program that runs without the model's code, for architectures that can be built.",
     )
+    benchmark: bool = Field(
+        default=False,
+        description="Also run both models in turns on the worker's device, and report how long each takes. "
+        "It takes up to a minute.",
+    )
     overridable: Literal["keep", "fold"] = Field(
         default="keep",
         description="What initializers of an ONNX model are that are inputs as well (ir_version 4 and later: defaults "

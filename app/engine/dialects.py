@@ -18,6 +18,7 @@ from app.engine.ir import graph as ir
 from app.engine.ir.graph import Graph
 from app.engine.ir.program import Body, Port, Program
 from app.engine.layers import Listed
+from app.engine.verify.onnx_runtime import Ready
 from app.errors import InvalidOption, UnsupportedFormat
 
 Shapes = Mapping[str, tuple[int, ...]]
@@ -41,6 +42,9 @@ class Dialect:
     misfit: Callable[[Any, Shapes], str | None]
     # The outputs as the format's own runtime computes them, without fusing anything; None: the numeric reading serves.
     run: Callable[[Path, Sequence[str], Sequence[Tensor], str], list[Tensor]] | None
+    # The same with what that runtime does by itself, ready to be run many times; its name, and what it does.
+    ready: Callable[[Path, str], Ready] | None = None
+    runtime: Callable[[], str] = lambda: ""
     # Graphs within operators as files of their own, the file with others in their place, and with those of another.
     bodies: Callable[[Any, Program], Iterable[Body]] = lambda file, program: ()
     with_bodies: Callable[[Any, Sequence[tuple[Body, Program, Graph]]], Any] = lambda file, rewritten: file
@@ -67,7 +71,7 @@ def _onnx(fold_defaults: bool) -> Dialect:
     try:
         import app.engine.formats.onnx as form
         import app.engine.forward.onnx as tables
-        from app.engine.verify.onnx_runtime import run_onnx
+        from app.engine.verify.onnx_runtime import ready_onnx, run_onnx, runtime_name
     except ModuleNotFoundError as error:
         raise UnsupportedFormat(
             f"the file is an ONNX model, and {error.name} is not installed here",
@@ -85,6 +89,8 @@ def _onnx(fold_defaults: bool) -> Dialect:
         exported_at=lambda file: None,
         misfit=lambda file, shapes: None,
         run=run_onnx,
+        ready=ready_onnx,
+        runtime=runtime_name,
         bodies=form.bodies,
         with_bodies=form.with_bodies,
         restored=form.restored,
@@ -96,9 +102,15 @@ def _onnx_archive(fold_defaults: bool) -> Dialect:
     """The same graphs, read and written with their external data."""
     dialect = _onnx(fold_defaults)
     import app.engine.formats.onnx as form
-    from app.engine.verify.onnx_runtime import run_onnx_archive
+    from app.engine.verify.onnx_runtime import ready_onnx_archive, run_onnx_archive
 
-    return replace(dialect, read=form.read_onnx_archive, write=form.write_onnx_archive, run=run_onnx_archive)
+    return replace(
+        dialect,
+        read=form.read_onnx_archive,
+        write=form.write_onnx_archive,
+        run=run_onnx_archive,
+        ready=ready_onnx_archive,
+    )
 
 
 def _pt2() -> Dialect:

@@ -15,6 +15,7 @@ from app.engine.fuse.units import Unit, Units
 from app.engine.interpret.lockstep import Fused
 from app.engine.ir.module import Module
 from app.engine.ir.node import Object
+from app.engine.latency import NOTHING_REPLACED, WHOLE_ONLY, Unmeasured
 from app.engine.layers import Edit, sketch
 from app.engine.reporting import equivalence_of
 from app.engine.verify.compare import silent
@@ -110,6 +111,13 @@ def edited(plan: Plan, root: Module) -> Edit:
     for _, fusion in plan.fusions:
         standing.update(apply(fusion, root))
     return Edit(before, standing)
+
+
+def unmeasured(plan: Plan) -> Unmeasured | None:
+    """Why the model can't be timed before and after; None if it can."""
+    if not any(fusion.replacements for _, fusion in plan.fusions):
+        return Unmeasured(NOTHING_REPLACED)
+    return None if plan.units.whole else Unmeasured(WHOLE_ONLY)
 
 
 def judge(

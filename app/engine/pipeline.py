@@ -9,13 +9,14 @@ from typing import Any
 
 from app.engine import programs, state_dicts, trees
 from app.engine.formats import GRAPH_KINDS, detect_file
+from app.engine.latency import Contest, Unmeasured, measure
 from app.engine.loading import Allowed, check_loading, unsafe_names
 from app.engine.steps import Asked, Steps
 from app.engine.weights import as_program
 from app.engine.weights.container import Container
 from app.engine.weights.opening import open_checkpoint
 from app.options import FuseOptions
-from app.report import Inspection, Recognised, Report
+from app.report import Inspection, Latency, Recognised, Report
 
 Progress = Callable[[str], None]
 Tell = Callable[[Recognised], None]
@@ -36,7 +37,8 @@ def fuse_checkpoint(
 ) -> Report:
     """Fuse the model file at `source` and write it to `target`; the report says what was done and proves it.
 
-    `progress` is told each phase: reading, fusing, verifying, writing; `tell` what was recognised, once it was read.
+    `progress` is told each phase: reading, fusing, verifying, writing, and measuring if asked
+    for; `tell` what was recognised, once it was read.
     `sha256` of the source, if it is known, saves a pass over it. `verify=False` is for benchmarks.
     `allowed_globals` are names that a pickle may call, which it else may not: `my.package.Class`, `my.package.*`.
     Raises AppError (see app.errors); NotEquivalent leaves no target.
@@ -57,7 +59,21 @@ def fuse_checkpoint(
         if evidence is not None:
             equivalence = steps.measure(job, plan, evidence, options, target, device)
         digests = (sha256 or _sha256(source), _sha256(target))
-    return steps.report(job, plan, evidence, dropped, equivalence, asked, digests, clock.seconds)
+    latency: Latency | None = None
+    notes: tuple[str, ...] = ()
+    if options.benchmark and evidence is not None:
+        with clock.phase("measuring"):
+            latency, notes = _timed(steps.contest(job, plan, evidence, asked), device)
+    report = steps.report(job, plan, evidence, dropped, equivalence, asked, digests, clock.seconds)
+    return report.model_copy(update={"latency": latency, "notes": (*report.notes, *notes)})
+
+
+def _timed(contest: Contest | Unmeasured, device: str) -> tuple[Latency | None, tuple[str, ...]]:
+    """The latency, or the note that says why there is none."""
+    found = contest if isinstance(contest, Unmeasured) else measure(contest, device)
+    if isinstance(found, Unmeasured):
+        return None, (f"latency was not measured: {found.reason}",)
+    return found, ()
 
 
 def _steps_for(source: Path, options: FuseOptions, target: Path, allowed: Allowed) -> Steps[Any, Any, Any, Any]:

@@ -17,6 +17,8 @@ from app.engine.fuse.programs import BodyFusion, ProgramFusion, plan_program
 from app.engine.interpret.lockstep import Fused
 from app.engine.interpret.numeric import run
 from app.engine.ir.program import Port, Program, told
+from app.engine.latency import NOTHING_REPLACED, Contest, Unmeasured
+from app.engine.latency.programs import Programs, Side, contest_of_programs
 from app.engine.program_report import detected_of, equivalence_of, inspection_of, report_of
 from app.engine.reporting import dtype_name, recognised_of
 from app.engine.steps import Asked, Steps, refuse_options
@@ -24,7 +26,7 @@ from app.engine.verify.compare import silent
 from app.engine.verify.equivalence import Baseline, See, failure, measure_elsewhere, measure_original, measure_written
 from app.engine.verify.onnx_runtime import CannotRun
 from app.engine.verify.probes import typed_probe
-from app.engine.verify.sizes import candidates, check_elements, given_shapes, others
+from app.engine.verify.sizes import candidates, check_elements, given_shapes, others, timed
 from app.engine.verify.written import missing
 from app.engine.weights.soundness import check_layers
 from app.errors import InvalidOption, NotEquivalent, UnsupportedContent
@@ -297,6 +299,22 @@ def _problem_elsewhere(job: ProgramJob, written: Any, device: str) -> str | None
     return None
 
 
+def contest(job: ProgramJob, fusion: ProgramFusion, evidence: ProgramEvidence, asked: Asked) -> Contest | Unmeasured:
+    """Both files, run by what runs such files."""
+    if not fusion.replacements and not any(one.fusion.replacements for one in fusion.bodies):
+        return Unmeasured(NOTHING_REPLACED)
+    given = given_shapes(job.given_shape, job.ports)
+
+    def shapes(batch: int) -> Iterator[Shapes]:
+        for proposed in timed(job.ports, given, batch):
+            yield job.dialect.settle(job.file, proposed, frozenset(given))
+        yield job.shapes
+
+    sides = Side(job.path, job.file), Side(asked.target, _reread(job, asked.target))
+    both = Programs(job.dialect, *sides, len(job.program.skipped), shapes)
+    return contest_of_programs(both, asked.device, dtype_name(job.census.dtype))
+
+
 def report(
     job: ProgramJob,
     fusion: ProgramFusion,
@@ -324,4 +342,13 @@ def inspect(source: Path, filename: str, sha256: str) -> Inspection:
     return inspection_of(read(source, FuseOptions()), source, filename, sha256)
 
 
-STEPS = Steps(read=read, recognised=recognised, plan=plan, prove=prove, write=write, measure=measure, report=report)
+STEPS = Steps(
+    read=read,
+    recognised=recognised,
+    plan=plan,
+    prove=prove,
+    write=write,
+    measure=measure,
+    contest=contest,
+    report=report,
+)

@@ -4,7 +4,9 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from app.engine.ir.module import Module
-from app.engine.modules import edited, judge, prove_units
+from app.engine.latency import Contest, Unmeasured
+from app.engine.latency.modules import contest_of_unit
+from app.engine.modules import edited, judge, prove_units, unmeasured
 from app.engine.reporting import recognised_of
 from app.engine.steps import Asked, Steps
 from app.engine.weights.asked import blueprint_of
@@ -76,6 +78,14 @@ def measure(
     return judge(written, plan, evidence, options, target, device, testimony_on(job, plan, after, evidence, device))
 
 
+def contest(job: WeightsJob, plan: Plan, evidence: Evidence, asked: Asked) -> Contest | Unmeasured:
+    """The graph that was proved, and the same with what was written; `measure` has read that into the tree."""
+    if (reason := unmeasured(plan)) is not None:
+        return reason
+    (unit, _), *_ = plan.fusions
+    return contest_of_unit(unit, lambda: unit.again(job.blueprint.module).graph, evidence.native, asked.device)
+
+
 def report(
     job: WeightsJob,
     plan: Plan,
@@ -104,5 +114,6 @@ def steps_for(container: Container) -> Steps[WeightsJob, Plan, Evidence, Dropped
         prove=prove,
         write=write,
         measure=measure,
+        contest=contest,
         report=report,
     )

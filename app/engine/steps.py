@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Generic, TypeVar
 
+from app.engine.latency import Contest, Unmeasured
 from app.errors import InvalidOption
 from app.options import FuseOptions
 from app.report import Equivalence, Recognised, Report
@@ -33,8 +34,9 @@ class Asked:
 class Steps(Generic[J, P, E, D]):
     """The steps, each given what those before it made: what was read, the plan, the evidence, what was dropped.
 
-    `write` may edit what was read. `measure` raises NotEquivalent, and then leaves no target. `recognised` says what
-    was read, before anything is fused.
+    `write` may edit what was read. `measure` raises NotEquivalent, and then leaves no target. `contest` gives original
+    and written model, ready to be run one against the other. `recognised` says what was read, before anything is
+    fused.
     """
 
     read: Callable[[Path, FuseOptions], J]
@@ -43,6 +45,7 @@ class Steps(Generic[J, P, E, D]):
     prove: Callable[[J, P, str], E]
     write: Callable[[J, P, FuseOptions, Path], D]
     measure: Callable[[J, P, E, FuseOptions, Path, str], Equivalence]
+    contest: Callable[[J, P, E, Asked], Contest | Unmeasured]
     report: Callable[[J, P, E | None, D, Equivalence | None, Asked, tuple[str, str], Mapping[str, float]], Report]
 
 

@@ -12,7 +12,9 @@ from app.engine.fuse.units import find_units
 from app.engine.ir.checkpoint import find_model, strip, total_bytes
 from app.engine.ir.members import check_members
 from app.engine.ir.module import Module
-from app.engine.modules import edited, judge, plan_units, prove_units
+from app.engine.latency import Contest, Unmeasured
+from app.engine.latency.modules import contest_of_trees
+from app.engine.modules import edited, judge, plan_units, prove_units, unmeasured
 from app.engine.reporting import detected_of, input_of, read_as, recognised_of, report_of
 from app.engine.steps import Asked, Steps, refuse_options, refuse_strict_plan
 from app.engine.weights.soundness import check_layers
@@ -91,6 +93,15 @@ def measure(job: Job, plan: Plan, evidence: Evidence, options: FuseOptions, targ
     return judge(lambda: find_model(read_file(target).root).module, plan, evidence, options, target, device)
 
 
+def contest(job: Job, plan: Plan, evidence: Evidence, asked: Asked) -> Contest | Unmeasured:
+    """Both files anew: what was read first is edited by now."""
+    if (reason := unmeasured(plan)) is not None:
+        return reason
+    before, after = (find_model(read_file(path).root).module for path in (asked.source, asked.target))
+    shapes = plan.units.units[0].shapes
+    return contest_of_trees(before, after, shapes, False, evidence.native, asked.device)
+
+
 def report(
     job: Job,
     plan: Plan,
@@ -132,5 +143,6 @@ def steps_for(file: TorchFile) -> Steps[Job, Plan, Evidence, Dropped]:
         prove=prove,
         write=write,
         measure=measure,
+        contest=contest,
         report=report,
     )

@@ -8,7 +8,7 @@ from app.options import FuseOptions
 from app.report import Recognised
 
 State = Literal["queued", "running", "succeeded", "failed", "canceled", "expired"]
-Phase = Literal["validating", "reading", "fusing", "verifying", "writing"]
+Phase = Literal["validating", "reading", "fusing", "verifying", "writing", "measuring"]
 
 ACTIVE: Final[tuple[State, ...]] = ("queued", "running")
 FINISHED: Final[tuple[State, ...]] = ("succeeded", "failed", "canceled")

@@ -12,10 +12,12 @@ from pathlib import Path
 
 import pytest
 
+from app.options import FuseOptions
 from app.report import Report
 from app.sandbox.outcome import Died, Interrupted, Outcome, Overdue, Refused, Succeeded
 from app.sandbox.supervisor import Forge
 from app.sandbox.wire import Request
+from tests.engine.graph_models import net, onnx_net
 from tests.sandbox.asking import asked
 
 
@@ -66,6 +68,20 @@ def test_a_checkpoint_becomes_a_file_and_a_report_phase_by_phase(forge: Forge, j
     report = Report.model_validate_json((tmp_path / "work/report.json").read_bytes())
     assert report.output.bytes == (tmp_path / "work/output").stat().st_size
     assert report.input.filename == "yolov7.pt"
+
+
+def test_a_confined_child_times_both_models_where_it_is_asked_to(forge: Forge, tmp_path: Path) -> None:
+    onnx_net(net(), tmp_path / "input", (1, 3, 16, 16))
+    job = asked(tmp_path, filename="net.onnx", options=FuseOptions(benchmark=True))
+
+    outcome, phases = _run(forge, job)
+
+    assert outcome == Succeeded()
+    assert phases == ["reading", "fusing", "verifying", "writing", "measuring"]
+    latency = Report.model_validate_json((tmp_path / "work/report.json").read_bytes()).latency
+    assert latency is not None
+    assert latency.runtime.startswith("onnxruntime")
+    assert [row.batch for row in latency.rows] == [1]
 
 
 def test_a_file_that_is_no_checkpoint_is_refused_and_the_warm_parent_stays(forge: Forge, tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ _MAX_ELEMENTS = 1 << 28
 # Multiples of 64 fit detectors; the others are what fixed positional embeddings and text recognisers expect.
 _MAPS = ((128, 192), (224, 224), (64, 96), (48, 320), (32, 32), (512, 512))
 _LENGTH = 16
+_USUAL = (224, 224)  # what most models are used at
 # Batch, maps and length for a second try: the next of them where a file's ranges leave too little room.
 _OTHERS = ((3, (192, 128), 24), (1, (96, 64), 12), (5, (33, 35), 3))
 
@@ -28,6 +29,13 @@ def candidates(ports: Sequence[Port], given: Mapping[str, tuple[int, ...]]) -> I
     """Shapes for every input, the most promising first."""
     for maps in _MAPS:
         sizes = _Sizes(_BATCH, maps, _LENGTH)
+        yield {port.name: given.get(port.name) or _shape(port, sizes) for port in ports}
+
+
+def timed(ports: Sequence[Port], given: Mapping[str, tuple[int, ...]], batch: int) -> Iterator[Shapes]:
+    """Shapes of that batch size for every input, as far as they are open, the usual ones first."""
+    for maps in dict.fromkeys((_USUAL, *_MAPS)):
+        sizes = _Sizes(batch, maps, _LENGTH)
         yield {port.name: given.get(port.name) or _shape(port, sizes) for port in ports}
 
 
