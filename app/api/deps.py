@@ -8,10 +8,12 @@ import sqlalchemy as sa
 from fastapi import Depends, Request
 
 from app.api.access import Caller, identify
-from app.api.admission import Admission
 from app.api.network.addresses import client_group
 from app.api.readiness import Readiness
-from app.api.uploads import UploadLimits
+from app.api.receiving.admission import Admission
+from app.api.receiving.uploads import UploadLimits
+from app.api.sending.results import Bundles
+from app.api.watching import Watch
 from app.jobs.keys import Keyring
 from app.jobs.queue import JobQueue
 from app.jobs.quotas import Quotas
@@ -32,8 +34,10 @@ class Service:
     max_wait_seconds: float
     dead_after_seconds: float
     public_url: str  # empty: links are made from the Host header, which the caller sent
+    stopping: Event  # set: answer those who wait, the process ends
+    watch: Watch
+    bundles: Bundles = field(default_factory=Bundles)
     readiness: Readiness = field(default_factory=Readiness)
-    stopping: Event = field(default_factory=Event)  # set: answer those who wait, the process ends
 
 
 def _service(request: Request) -> Service:

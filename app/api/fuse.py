@@ -10,13 +10,14 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 
 from app.api.access import Caller
-from app.api.admission import Incoming
 from app.api.deps import BaseUrl, CallerDep, Service, ServiceDep
 from app.api.documented import OF_CALLERS, OF_UPLOADS, documented, of_jobs
-from app.api.jobs import BYTES, answer_job, answer_model
-from app.api.multipart import read_boundary
+from app.api.jobs import answer_job
+from app.api.receiving.admission import Incoming
+from app.api.receiving.multipart import read_boundary
+from app.api.receiving.uploads import Receiver
+from app.api.results import BYTES, answer_model
 from app.api.schemas import JobView, job_path
-from app.api.uploads import Receiver
 from app.api.waiting import WaitDep, job_or_404, wait_for
 from app.errors import InvalidOption, JobCanceled, JobNotFound
 from app.jobs.job import Input

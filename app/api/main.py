@@ -1,18 +1,20 @@
 """The composition root of the API process. It must start without torch: images of the API hold none."""
 
 from importlib.metadata import PackageNotFoundError, version
+from threading import Event
 
 from fastapi import FastAPI
 
-from app.api import fuse, health, jobs
-from app.api.admission import Admission
+from app.api import events, fuse, health, jobs, listing, results
 from app.api.deps import Service
 from app.api.network.connection import ConnectionLimits
 from app.api.network.guard import Guard
 from app.api.network.hosts import HostRules
 from app.api.problems import install_problems
+from app.api.receiving.admission import Admission
+from app.api.receiving.uploads import UploadLimits
 from app.api.schemas import ProblemDocument
-from app.api.uploads import UploadLimits
+from app.api.watching import Watch
 from app.jobs.database import open_database
 from app.jobs.keys import Keyring
 from app.jobs.queue import JobQueue, prepare_queue
@@ -33,7 +35,7 @@ def build_api(service: Service) -> FastAPI:
         redirect_slashes=False,
     )
     api.state.service = service
-    for part in (fuse, jobs, health):
+    for part in (fuse, listing, jobs, events, results, health):
         api.include_router(part.router)
     install_problems(api)
     _complete_document(api, keys=service.keyring is not None)
@@ -63,6 +65,7 @@ def open_service(settings: Settings) -> Service:
     engine = open_database(settings.database)
     prepare_queue(settings.database)
     create_tables(engine)
+    stopping = Event()
     return Service(
         engine=engine,
         queue=JobQueue(engine),
@@ -81,6 +84,8 @@ def open_service(settings: Settings) -> Service:
         max_wait_seconds=settings.max_wait_seconds,
         dead_after_seconds=settings.dead_after_seconds,
         public_url=settings.public_url,
+        stopping=stopping,
+        watch=Watch(engine, stopping),
     )
 
 

@@ -10,7 +10,7 @@ from starlette.responses import Response
 from starlette.routing import Match
 
 from app.api.documented import MEDIA_TYPE
-from app.api.refusals import InvalidKey
+from app.api.refusals import InvalidKey, JobNotFinishedYet
 from app.api.schemas import problem_document
 from app.errors import (
     AppError,
@@ -24,6 +24,7 @@ from app.errors import (
 
 _CHALLENGE = 'Bearer realm="fusebox"'  # RFC 6750
 _TRY_AGAIN_SECONDS = {409: "1", 429: "5", 503: "5"}
+_TRY_AGAIN_OF = {JobNotFinishedYet.code: "1"}
 
 log = logging.getLogger("fusebox.api")
 
@@ -58,7 +59,7 @@ def answer_problem(problem: Problem, instance: str, headers: dict[str, str] | No
 
 def answer_error(error: AppError, instance: str) -> Response:
     """An error of the tree as its problem, with the time after which to try again where that helps."""
-    seconds = _TRY_AGAIN_SECONDS.get(error.status)
+    seconds = _TRY_AGAIN_OF.get(error.code, _TRY_AGAIN_SECONDS.get(error.status))
     headers = {} if seconds is None else {"Retry-After": seconds}
     if error.status == 401:
         headers["WWW-Authenticate"] = _CHALLENGE + (', error="invalid_token"' if isinstance(error, InvalidKey) else "")

@@ -59,6 +59,22 @@ class CrossSite(AppError):
     title = "Pages of other sites can't use this service"
 
 
+class JobNotFinishedYet(AppError):
+    """The end of a job is asked for before it has come, where the status alone is looked at."""
+
+    code = "job-not-finished-yet"
+    status = 404
+    title = "The job has not ended yet"
+
+
+class InvalidCursor(AppError):
+    """The cursor is none that a page of the list gave."""
+
+    code = "invalid-cursor"
+    status = 422
+    title = "There is no such page of the list"
+
+
 class RangeNotSatisfiable(AppError):
     """The range that is asked for lies outside of the file."""
 

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from app.jobs.job import Job, Phase, State
+from app.jobs.job import Input, Job, Output, Phase, State
 from app.options import FuseOptions
 from app.report import Recognised
 
@@ -38,8 +38,12 @@ class FileView(_View):
 
 class Links(_View):
     self: str
+    events: str
+    done: str
     model: str
     report: str
+    bundle: str
+    page: str
 
 
 class JobView(_View):
@@ -48,17 +52,27 @@ class JobView(_View):
     id: str
     state: State
     phase: Phase | None = Field(description="What is being done while the job runs, or where it failed.")
+    revision: int = Field(description="Grows with every change of the job: the number of its latest event.")
+    queue_position: int | None = Field(description="Place in the queue while the job waits there; 1 is the next.")
     created_at: datetime
     started_at: datetime | None
     finished_at: datetime | None
     attempts: int = Field(description="How often work on the job was begun.")
     options: FuseOptions
     input: FileView
+    probe: FileView | None = Field(description="The caller's own inputs for the comparison.")
     recognised: Recognised | None = Field(description="What the file was found to hold, before anything is fused.")
     output: FileView | None
     problem: ProblemDocument | None = Field(description="Why the job failed.")
     links: Links
     next: str = Field(description="The command to run next.")
+
+
+class JobPage(_View):
+    """Some of a caller's jobs, newest first."""
+
+    jobs: list[JobView]
+    next: str | None = Field(description="The cursor of the page of older jobs; null on the last page.")
 
 
 Sandbox = Literal["full", "partial", "off", "unknown"]
@@ -99,14 +113,17 @@ def view_job(job: Job, base_url: str) -> JobView:
         id=job.id,
         state=job.state,
         phase=job.phase,
+        revision=job.revision,
+        queue_position=job.queue_position,
         created_at=_time(job.created_at),
         started_at=None if job.started_at is None else _time(job.started_at),
         finished_at=None if job.finished_at is None else _time(job.finished_at),
         attempts=job.attempt,
         options=job.options,
-        input=FileView(filename=job.input.filename, bytes=job.input.bytes, sha256=job.input.sha256),
+        input=_file(job.input),
+        probe=job.probe and _file(job.probe),
         recognised=job.recognised,
-        output=job.output and FileView(filename=job.output.filename, bytes=job.output.bytes, sha256=job.output.sha256),
+        output=job.output and _file(job.output),
         problem=job.problem
         and problem_document(
             code=job.problem.code,
@@ -117,9 +134,17 @@ def view_job(job: Job, base_url: str) -> JobView:
             instance=path,
             facts=job.problem.facts,
         ),
-        links=Links(self=path, model=job_path(job.id, "/model"), report=job_path(job.id, "/report")),
+        links=Links(
+            self=path,
+            page=f"/jobs/{job.id}",
+            **{part: job_path(job.id, f"/{part}") for part in ("events", "done", "model", "report", "bundle")},
+        ),
         next=_next_command(job, base_url),
     )
+
+
+def _file(file: Input | Output) -> FileView:
+    return FileView(filename=file.filename, bytes=file.bytes, sha256=file.sha256)
 
 
 def _next_command(job: Job, base_url: str) -> str:

@@ -2,6 +2,7 @@
 
 import math
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -16,7 +17,8 @@ from app.jobs.job import Job
 from app.jobs.table import read_job
 
 _PREFERENCE = re.compile(r"(?:^|[,\s])wait\s*=\s*\"?(\d{1,99})\"?\s*(?:$|[,;])", re.IGNORECASE)
-_FIRST_LOOK, _SLOWEST_LOOK = 0.05, 0.5
+# Whether the caller is still there, and the database, is looked at so often.
+_LOOK_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,17 +63,27 @@ async def job_or_404(service: Service, caller: Caller, job_id: str) -> Job:
     return job
 
 
-async def wait_for(service: Service, caller: Caller, job_id: str, wait: Wait, request: Request) -> Job:
-    """The job, when it is finished, the time is up, the caller has gone or the API stops. Raises JobNotFound."""
+async def wait_for(
+    service: Service,
+    caller: Caller,
+    job_id: str,
+    wait: Wait,
+    request: Request,
+    until: Callable[[Job], bool] = lambda job: job.finished,
+) -> Job:
+    """The job, when it is as wanted, the time is up, the caller has gone or the API stops. Raises JobNotFound."""
     end = anyio.current_time() + wait.seconds
-    pause = _FIRST_LOOK
-    while True:
-        job = await job_or_404(service, caller, job_id)
-        left = end - anyio.current_time()
-        if job.finished or left <= 0 or service.stopping.is_set() or await request.is_disconnected():
-            return job
-        await anyio.sleep(min(pause, left))
-        pause = min(pause * 1.3, _SLOWEST_LOOK)
+    job = await job_or_404(service, caller, job_id)
+    if until(job) or not wait.seconds:
+        return job
+    with service.watch.on(job_id) as bell:
+        while (left := end - anyio.current_time()) > 0:
+            bell.note(job)
+            await bell.wait(min(left, _LOOK_SECONDS))
+            job = await job_or_404(service, caller, job_id)
+            if until(job) or service.stopping.is_set() or await request.is_disconnected():
+                break
+    return job
 
 
 def _seconds(given: str) -> float:

@@ -30,17 +30,22 @@ _CHECKS = [
 ]
 _OPERATIONS = [
     ("POST", "/fuse"),
+    ("GET", "/v1/jobs"),
     ("GET", "/v1/jobs/{job_id}"),
     ("DELETE", "/v1/jobs/{job_id}"),
     ("GET", "/v1/jobs/{job_id}/model"),
     ("GET", "/v1/jobs/{job_id}/report"),
+    ("GET", "/v1/jobs/{job_id}/bundle"),
+    ("GET", "/v1/jobs/{job_id}/events"),
+    ("GET", "/v1/jobs/{job_id}/done"),
     ("GET", "/livez"),
     ("GET", "/readyz"),
 ]
 
 
 # Where something can be wrong about a request; elsewhere any request is right.
-_WITH_WRONG_ONES = [_OPERATIONS[0], _OPERATIONS[1], _OPERATIONS[3], _OPERATIONS[4]]
+_RIGHT_ALWAYS = [("DELETE", "/v1/jobs/{job_id}"), ("GET", "/livez"), ("GET", "/readyz")]
+_WITH_WRONG_ONES = [one for one in _OPERATIONS if one not in _RIGHT_ALWAYS]
 
 
 @pytest.fixture(scope="module")

@@ -93,6 +93,10 @@ def _refused(answer: httpx.Response, code: str) -> None:
         ("DELETE", "/v1/jobs/x"),
         ("GET", "/v1/jobs/x/model"),
         ("GET", "/v1/jobs/x/report"),
+        ("GET", "/v1/jobs"),
+        ("GET", "/v1/jobs/x/bundle"),
+        ("GET", "/v1/jobs/x/events"),
+        ("GET", "/v1/jobs/x/done"),
     ],
 )
 def test_without_a_key_nothing_is_told_of_any_job(api: Any, method: str, path: str) -> None:
@@ -169,7 +173,8 @@ def test_a_key_sees_its_own_jobs_and_no_other(api: Any, alice: str, bob: str) ->
     unknown = api.http.get("/v1/jobs/none", headers=_with(bob)).json()
 
     for method in ("GET", "HEAD", "DELETE"):
-        for path in (job, f"{job}?wait=5", f"{job}/model", f"{job}/model?wait=5", f"{job}/report"):
+        parts = ("", "?wait=5", "/model", "/model?wait=5", "/report", "/bundle", "/events", "/events?after=0", "/done")
+        for path in [job + part for part in parts]:
             if method == "DELETE" and path != job:
                 continue
             for key in (bob, _GIVEN):
@@ -181,6 +186,20 @@ def test_a_key_sees_its_own_jobs_and_no_other(api: Any, alice: str, bob: str) ->
     assert 'Bearer $FUSEBOX_KEY"' in mine.json()["next"]
     assert alice not in mine.text
     assert api.http.delete(job, headers=_with(alice)).json()["state"] == "canceled"
+
+
+def test_a_list_holds_the_jobs_of_its_key_alone(api: Any, alice: str, bob: str) -> None:
+    job = api.http.post("/fuse", files=_FILE, headers=_with(alice)).json()
+
+    mine, theirs = (api.http.get("/v1/jobs", headers=_with(key)).json()["jobs"] for key in (alice, bob))
+
+    assert mine[0] == job
+    assert job["id"] not in {one["id"] for one in theirs}
+    # A cursor is a place, not a key: with another's, one sees one's own.
+    page = api.http.get("/v1/jobs?limit=1", headers=_with(alice)).json()
+    other = api.http.get("/v1/jobs", params={"cursor": page["next"] or ""}, headers=_with(bob)).json()
+    assert {one["id"] for one in other["jobs"]} <= {one["id"] for one in theirs}
+    api.http.delete(job["links"]["self"], headers=_with(alice))
 
 
 def test_limits_of_one_key_are_not_those_of_another(api: Any, alice: str, bob: str) -> None:
@@ -269,6 +288,7 @@ def test_jobs_from_before_there_were_keys_are_found_by_whoever_knows_their_ids(s
     api.stop()
     with _database(api) as engine, engine.begin() as connection:
         connection.execute(sa.text("DROP TABLE fusebox_keys"))
+        connection.execute(sa.text("DROP INDEX fusebox_jobs_of_owner"))
         for column in ("owner", "input_bytes", "output_bytes"):
             connection.execute(sa.text(f"ALTER TABLE fusebox_jobs DROP COLUMN {column}"))
 

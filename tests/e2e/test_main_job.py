@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import subprocess
+import zipfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -132,6 +133,38 @@ def test_a_known_etag_saves_the_download(server: Any, finished: httpx.Response) 
 
     assert server.http.get(path, headers={"If-None-Match": etag}).status_code == 304
     assert server.http.head(path).headers["content-length"] == str(len(finished.content))
+
+
+def test_model_and_report_come_in_one_archive_too(server: Any, finished: httpx.Response, tmp_path: Path) -> None:
+    path = f"{finished.headers['location']}/bundle"
+    _curl(f"--fail-with-body -OJ '{server.url}{path}'", tmp_path)
+
+    (saved,) = tmp_path.iterdir()
+    name = finished.headers["content-disposition"].split('"')[1]
+    assert saved.name == f"{name}.zip"
+    with zipfile.ZipFile(saved) as archive:
+        assert archive.testzip() is None
+        assert archive.namelist() == [name, "report.json"]
+        assert archive.read(name) == finished.content
+        assert archive.read("report.json") == server.http.get(path.replace("bundle", "report")).content
+    head = server.http.head(path)
+    digest = base64.b64encode(hashlib.sha256(saved.read_bytes()).digest()).decode()
+    assert head.headers["repr-digest"] == f"sha-256=:{digest}:"
+    assert head.headers["content-length"] == str(saved.stat().st_size)
+    part = server.http.get(path, headers={"Range": "bytes=100-", "If-Range": head.headers["etag"]})
+    assert (part.status_code, part.content) == (206, saved.read_bytes()[100:])
+    assert server.http.get(path, headers={"If-None-Match": head.headers["etag"]}).status_code == 304
+
+
+def test_a_report_has_a_version_a_digest_and_ranges(server: Any, finished: httpx.Response) -> None:
+    path = f"{finished.headers['location']}/report"
+    whole = server.http.get(path)
+
+    digest = base64.b64encode(hashlib.sha256(whole.content).digest()).decode()
+    assert whole.headers["repr-digest"] == f"sha-256=:{digest}:"
+    assert "content-disposition" not in whole.headers
+    assert server.http.get(path, headers={"If-None-Match": whole.headers["etag"]}).status_code == 304
+    assert server.http.get(path, headers={"Range": "bytes=3-9"}).content == whole.content[3:10]
 
 
 def test_options_count_on_either_side_of_the_file(server: Any, checkpoint: Path) -> None:

@@ -9,8 +9,8 @@ from typing import Self
 import anyio
 from pydantic import ValidationError
 
-from app.api.admission import Incoming
-from app.api.multipart import MultipartReader, PartBegins, PartBytes, PartEnds
+from app.api.receiving.admission import Incoming
+from app.api.receiving.multipart import MultipartReader, PartBegins, PartBytes, PartEnds
 from app.api.refusals import TooSlow
 from app.errors import InvalidOption, MalformedUpload, TooLarge
 from app.jobs.job import Input

@@ -1,4 +1,5 @@
 import re
+from functools import partial
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -9,8 +10,8 @@ from hypothesis import strategies as st
 from starlette.requests import Request
 from starlette.responses import StreamingResponse
 
-from app.api.downloads import Download, send_download
 from app.api.filenames import clean_filename, content_disposition
+from app.api.sending.downloads import Download, send_download
 from app.errors import JobExpired
 from app.storage import LocalBlobs
 
@@ -42,7 +43,8 @@ def _answer(directory: Path, method: str = "GET", **headers: str) -> tuple[int, 
     upload.commit()
     raw = [(name.replace("_", "-").encode(), value.encode()) for name, value in headers.items()]
     request = Request({"type": "http", "method": method, "path": "/", "headers": raw, "query_string": b""})
-    answer = send_download(blobs, Download("a/model", "a.pt", len(_CONTENT), "ab" * 32, {"Link": "x"}), request)
+    read = partial(blobs.read, "a/model")
+    answer = send_download(Download("a.pt", len(_CONTENT), f'"{"ab" * 32}"', "ab" * 32, read), request)
     if isinstance(answer, StreamingResponse):
         sent = anyio.run(_body, answer)
         assert len(sent) == int(answer.headers["content-length"])
@@ -91,14 +93,31 @@ def test_another_version_is_sent(tmp_path: Path) -> None:
     assert _answer(tmp_path, if_none_match='"other"')[0] == 200
 
 
-def test_an_answer_to_a_post_is_always_whole(tmp_path: Path) -> None:
-    status, headers = _answer(tmp_path, method="POST", range="bytes=0-1", if_none_match="*")
+@pytest.mark.parametrize("method", ["POST", "PUT"])
+def test_an_answer_to_an_upload_is_always_whole(tmp_path: Path, method: str) -> None:
+    status, headers = _answer(tmp_path, method=method, range="bytes=0-1", if_none_match="*")
 
     assert (status, headers["content-length"]) == (200, "10")
+
+
+def test_head_knows_no_ranges(tmp_path: Path) -> None:
+    status, headers = _answer(tmp_path, method="HEAD", range="bytes=0-1")
+
+    assert (status, headers["content-length"]) == (200, "10")
+
+
+@pytest.mark.parametrize(
+    ("condition", "status"),
+    [(f'"{"ab" * 32}"', 206), (f'W/"{"ab" * 32}"', 200), ("Sat, 01 Jan 2000 00:00:00 GMT", 200)],
+)
+def test_a_range_of_a_version_is_sent_only_if_it_is_surely_that_one(
+    tmp_path: Path, condition: str, status: int
+) -> None:
+    assert _answer(tmp_path, range="bytes=0-1", if_range=condition)[0] == status
 
 
 def test_a_blob_that_is_gone_is_an_expired_job(tmp_path: Path) -> None:
     request = Request({"type": "http", "method": "GET", "path": "/", "headers": [], "query_string": b""})
 
     with pytest.raises(JobExpired):
-        send_download(LocalBlobs(tmp_path), Download("a/model", "a.pt", 1, "ab" * 32, {}), request)
+        send_download(Download("a.pt", 1, '"a"', "ab" * 32, partial(LocalBlobs(tmp_path).read, "a/model")), request)

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.api.filenames import clean_filename
-from app.api.multipart import Event, MultipartReader, PartBegins, PartBytes, PartEnds, read_boundary
+from app.api.receiving.multipart import Event, MultipartReader, PartBegins, PartBytes, PartEnds, read_boundary
 from app.errors import MalformedUpload, NotMultipart
 
 _BODY = (
