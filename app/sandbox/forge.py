@@ -12,6 +12,7 @@ import socket
 import sys
 from dataclasses import dataclass
 from importlib import import_module
+from pathlib import Path
 
 from app.sandbox import reach
 from app.sandbox.child import run_child
@@ -90,7 +91,9 @@ def _fork(request: Request | Trial, channel: socket.socket) -> _Child:
     channel.close()
     os.close(saying)
     os.set_blocking(hearing, False)
-    return _Child(pid, os.pidfd_open(pid), Words(hearing), Watch.over(pid, request.limits))
+    return _Child(
+        pid, os.pidfd_open(pid), Words(hearing), Watch.over(pid, Path(request.directory, "work"), request.limits)
+    )
 
 
 def _look_after(child: _Child, control: socket.socket) -> Excess | None:

@@ -12,7 +12,11 @@ from app.sandbox.limits import Limits
 
 INTERVAL_SECONDS = 0.02
 
-Excess = Literal["memory", "written", "threads"]
+Excess = Literal["memory", "written", "threads", "files"]
+
+# Of the directory that a child writes into, which grows with its entries: some ten thousand files, all without content
+# perhaps, which nobody counts as written. It can make no directories below.
+_DIRECTORY_BYTES = 1 << 20
 
 _MEMORY = ("RssAnon", "RssShmem", "VmSwap", "VmPTE")
 
@@ -22,12 +26,13 @@ class Watch:
     """Over one child. `shared` is what it holds in common with its parent since it was forked."""
 
     process: Path
+    work: Path
     limits: Limits
     shared: int
 
     @staticmethod
-    def over(pid: int, limits: Limits) -> "Watch":
-        return Watch(Path(f"/proc/{pid}"), limits, _memory(_status(Path("/proc/self"))))
+    def over(pid: int, work: Path, limits: Limits) -> "Watch":
+        return Watch(Path(f"/proc/{pid}"), work, limits, _memory(_status(Path("/proc/self"))))
 
     def excess(self) -> Excess | None:
         """What the child uses too much of; None also where it is gone."""
@@ -39,6 +44,8 @@ class Watch:
                 return "threads"
             if _written(self.process) > self.limits.written:
                 return "written"
+            if self.work.stat().st_size > _DIRECTORY_BYTES:
+                return "files"
         except (OSError, KeyError):  # A process that has ended has no memory any more, or is not even there.
             return None
         return None

@@ -11,7 +11,7 @@ from app.jobs.job import Job, Output
 from app.report import Report, fused_filename
 from app.storage import Blobs, output_keys
 
-_MAX_REPORT_BYTES = 256 << 20
+_MAX_REPORT_BYTES = 64 << 20  # parsed, it may take twenty times as much
 _PIECE = 1 << 20
 # What a state dict may become instead of itself: the option `output`.
 _SUFFIXES = ("pt2", "onnx")

@@ -185,6 +185,11 @@ def _excess(of: str, limits: Limits) -> AppError:
                 remedy="The file may be damaged: load it where it was written and save it again.",
                 limit=limits.written,
             )
+        case "files":
+            return TooLarge(
+                "The job made more files than any reader of models needs.",
+                remedy="The file may be damaged: load it where it was written and save it again.",
+            )
         case _:
             return WorkerCrashed(
                 f"The process that worked on the file started more than {limits.threads} threads.",

@@ -71,6 +71,14 @@ def _files(_: str) -> None:
         Path("scratch").unlink()
 
 
+def _crowd(_: str) -> None:
+    """Files without content, and with long names."""
+    number = 0
+    while True:
+        os.close(os.open(f"{number:0>200}", os.O_WRONLY | os.O_CREAT, 0o600))
+        number += 1
+
+
 def _talk(_: str) -> None:
     for _n in range(20000):
         sys.stderr.write("\x1b[2J2026-11-28 00:00:00 INFO fusebox.worker: all is well\n" * 10)
@@ -118,6 +126,7 @@ ACTS: dict[str, Callable[[str], None]] = {
     "page-tables": _page_tables,
     "threads": _threads,
     "files": _files,
+    "crowd": _crowd,
     "talk": _talk,
     "answer-and-stay": _answer_and_stay,
     "flood": _flood,

@@ -68,6 +68,11 @@ def test_a_disk_is_not_filled_with_files_that_nobody_sees(stand_in: Forge, tmp_p
     assert _run(stand_in, tmp_path, "files") == Excessive("written")
 
 
+def test_a_disk_is_not_filled_with_names_either(stand_in: Forge, tmp_path: Path) -> None:
+    assert _run(stand_in, tmp_path, "crowd") == Excessive("files")
+    assert len(list((tmp_path / "work").iterdir())) < 200_000
+
+
 def test_a_call_that_is_forbidden_ends_the_child_and_says_so(stand_in: Forge, tmp_path: Path) -> None:
     assert _run(stand_in, tmp_path, "call-forbidden") == Forbidden()
 
