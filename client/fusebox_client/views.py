@@ -47,8 +47,9 @@ class JobView:
     created_at: datetime
     started_at: datetime | None = None
     finished_at: datetime | None = None
-    queue_position: int | None = None
+    queue_position: int | None = None  # 1 is the next
     recognised: Recognised | None = None
+    probe: FileView | None = None
     output: FileView | None = None
     problem: Problem | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
@@ -65,7 +66,7 @@ class JobView:
         if self.state == "running" and self.phase:
             return self.phase
         if self.state == "queued" and self.queue_position:
-            return f"queued ({self.queue_position} ahead)"
+            return f"queued, number {self.queue_position}"
         return self.state
 
 

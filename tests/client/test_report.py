@@ -97,14 +97,14 @@ def test_an_error_that_is_no_number_meets_no_gate(report: dict[str, Any]) -> Non
 
 def test_the_slowest_batch_decides_about_speed(report: dict[str, Any]) -> None:
     rows = [
-        {"batch": 1, "shape": [1, 3, 8, 8], "before_ms": 2.0, "after_ms": 1.0, "ratio": 2.0},
-        {"batch": 8, "shape": [8, 3, 8, 8], "before_ms": 5.0, "after_ms": 4.0, "ratio": 1.25},
+        {"batch": 1, "shape": [[1, 3, 8, 8]], "before_ms": 2.0, "after_ms": 1.0, "ratio": 2.0},
+        {"batch": 8, "shape": [[8, 3, 8, 8]], "before_ms": 5.0, "after_ms": 4.0, "ratio": 1.25},
     ]
     latency = {"device": "cpu", "dtype": "float32", "rows": rows, "sentence": "Faster."}
     found = FuseReport.of({**report, "latency": latency})
 
     assert [judge(found, Demands(speedup=wanted))[0].met for wanted in (1.25, 1.3)] == [True, False]
-    assert "batch 8: 5.00 ms before, 4.00 ms after" in report_markdown(found)
+    assert "batch 8: 5.00 ms before, 4.00 ms after (1.25 times as fast)" in report_markdown(found)
 
 
 def test_markdown_holds_figures_verdict_and_gates_and_no_markup_of_the_uploads(report: dict[str, Any]) -> None:

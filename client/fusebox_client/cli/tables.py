@@ -79,6 +79,9 @@ def tree_view(layers: Sequence[Layer], title: str) -> RenderableType:
     root = Branch(_text(title, "bold"))
     branches: dict[str, Branch] = {}
     for layer in layers:
+        if not layer.path:  # the model itself
+            root.label = _text(f"{title}: {layer.text}", "bold")
+            continue
         parent = layer.path
         while parent and parent not in branches:
             parent = parent.rpartition(".")[0]

@@ -147,7 +147,9 @@ class LatencyRow:
     before_ms: float
     after_ms: float
     ratio: float
-    shape: tuple[int, ...] = ()
+    shape: tuple[tuple[int, ...], ...] = ()
+    spread: tuple[float, ...] = ()
+    repeats: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,6 +160,7 @@ class Latency:
     dtype: str
     rows: tuple[LatencyRow, ...]
     sentence: str
+    runtime: str = ""
     threads: int | None = None
     warmup: int | None = None
     repeats: int | None = None

@@ -83,6 +83,7 @@ def latency_lines(report: FuseReport) -> Iterator[str]:
     if report.latency is None:
         return
     for row in report.latency.rows:
-        yield f"batch {row.batch}: {row.before_ms:.2f} ms before, {row.after_ms:.2f} ms after"
+        times = f"{row.before_ms:.2f} ms before, {row.after_ms:.2f} ms after"
+        yield f"batch {row.batch}: {times} ({row.ratio:.2f} times as fast)"
     if report.latency.sentence:
         yield report.latency.sentence

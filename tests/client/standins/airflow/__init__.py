@@ -1,0 +1,1 @@
+"""The part of Airflow that the example uses, and `python -m airflow dags test ID` to run it."""

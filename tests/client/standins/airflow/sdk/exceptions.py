@@ -1,0 +1,5 @@
+"""Failures."""
+
+
+class AirflowFailException(Exception):
+    """The task fails without another try."""
