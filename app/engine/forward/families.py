@@ -74,6 +74,12 @@ _ELSEWHERE = tuple(
     if family.members
 )
 _BY_NAME = _table(_ELSEWHERE, _class_name)
+# A class at the family's own path whose instances hold more attributes than the published one's.
+_ALTERED = {
+    id(family): replace(family, assumed=True, read_as=f"{family.read_as}, with attributes of its own")
+    for family in FAMILIES
+    if family.members
+}
 
 
 def family_of(module: Module) -> Family | None:
@@ -83,8 +89,19 @@ def family_of(module: Module) -> Family | None:
     """
     for family in _BY_PATH.get(module.class_path, ()):
         if family.fits(module):
-            return family
+            return _as_published(family, module)
     return _family_elsewhere(module)
+
+
+def _as_published(family: Family, module: Module) -> Family | None:
+    """The family, where the module holds what the published class holds; None for a changed copy under its path.
+
+    A parameter, buffer or child more means another forward; an attribute more may.
+    """
+    members = family.members
+    if members is None or not (more := members.more_than_those(module)):
+        return family
+    return None if more & set(module.registered_names()) else _ALTERED[id(family)]
 
 
 def _family_elsewhere(module: Module) -> Family | None:

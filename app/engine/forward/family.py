@@ -59,6 +59,10 @@ class Members:
         there = set(module.member_names())
         return there >= set(self.always) and there <= {*self.always, *self.sometimes}
 
+    def more_than_those(self, module: Module) -> set[str]:
+        """What the module has besides."""
+        return {*module.member_names()} - {*self.always, *self.sometimes}
+
 
 @dataclass(frozen=True, slots=True)
 class PrunedLayer:

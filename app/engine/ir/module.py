@@ -174,6 +174,10 @@ class Module:
     def member_names(self) -> Iterator[str]:
         """Every attribute, parameter, buffer and child but those that each torch.nn.Module has; None included."""
         yield from (name for name in self.state if name not in INTERNAL)
+        yield from self.registered_names()
+
+    def registered_names(self) -> Iterator[str]:
+        """Every parameter, buffer and child; None included."""
         for table in _TABLES:
             yield from map(str, self.table(table))
 

@@ -7,6 +7,8 @@ import torch
 
 from app.engine.forward.structure import below as at
 from app.engine.ir.module import Module, ordered_dict
+from app.engine.ir.node import Global
+from app.engine.ir.tensors import parameter
 from app.engine.pipeline import fuse_checkpoint
 from app.options import FuseOptions
 from app.report import Report
@@ -15,6 +17,7 @@ from tests.engine.forward.published import Published, edited, model_of, moved, p
 from tests.engine.forward.stand_ins.install import install
 
 _CASES = published()
+_BLOCKS = ("RepVGGBlock", "RepVGGplusBlock", "MobileOneBlock", "DiverseBranchBlock")
 _EPS = torch.finfo(torch.float32).eps
 _AUTHORS = {  # parameters and convolutions that the authors' conversion leaves of the files beside the repository
     "repvgg": (139_472, 21),
@@ -120,6 +123,47 @@ def test_a_copy_with_another_member_is_not_proven(case: Published, tmp_path: Pat
     assert all(part.assumed for part in report.replaced)
     left = report.summary.batch_norms_after > 0
     assert left == ("data-flow-not-proven" in {refused.code for refused in report.refused})
+
+
+@pytest.mark.parametrize("case", published("repvgg", "mobileone", "dbb"))
+def test_a_block_changed_under_its_own_path_is_not_read_as_the_published_one(case: Published, tmp_path: Path) -> None:
+    def weigh(model: Module) -> str:
+        block = next(part for part in model.walk() if part.class_path.endswith(_BLOCKS))
+        block.table("_parameters")["alpha"] = parameter(torch.ones(1), location="cpu", owned=True)
+        return block.path
+
+    def note(model: Module) -> None:
+        for part in model.walk():
+            part.state.update({} if part.class_path.startswith("torch.") else {"alpha": 0.5})
+
+    weighed, path = edited(case.path, tmp_path / "weighed.pt", weigh)
+    _, report = _fused(weighed, tmp_path)
+    assert path not in {part.path for part in report.replaced}
+
+    noted, _ = edited(case.path, tmp_path / "noted.pt", note)
+    _, report = _fused(noted, tmp_path)
+    _, strict = _fused(noted, tmp_path, strict=True)
+
+    assert report.replaced
+    assert all(part.assumed for part in report.replaced)
+    assert not strict.replaced
+
+
+def test_a_norm_whose_numbers_its_padding_reads_stays_where_the_block_around_is_not_known(tmp_path: Path) -> None:
+    def rename(model: Module) -> None:
+        for part in model.walk():
+            if part.class_path.endswith(".DiverseBranchBlock"):
+                part.set_class(Global("my_net.layers", "MyBlock"))
+
+    case = published("dbb")[0].values[0]
+    copy, _ = edited(case.path, tmp_path / "copy.pt", rename)
+
+    target, report = _fused(copy, tmp_path)
+
+    assert report.replaced
+    padding = [part for part in model_of(target).walk() if part.class_path.endswith(".BNAndPadLayer")]
+    assert padding
+    assert all(part.child("bn").class_path.endswith(".BatchNorm2d") for part in padding)
 
 
 @pytest.mark.parametrize("case", _CASES)

@@ -75,6 +75,9 @@ def _write(module: Module, convolutions: Mapping[str, Any]) -> None:
     module.replace_child("dbb_reparam", convolutions["dbb_reparam"])
 
 
+# The class reads its norm's numbers to pad with: alone it keeps the norm. In a DBB its branch takes it.
+_NO_FORM_OF_ITS_OWN = DeployForm(lambda module: (), lambda module, convolutions: None)
+
 FAMILIES = (
     Family(
         "DBB DiverseBranchBlock",
@@ -90,6 +93,7 @@ FAMILIES = (
         tuple(f"{path}.BNAndPadLayer" for path in (*_PATHS, _IN_OREPA)),
         norm_and_pad,
         _pixels_fit,
+        deploy=_NO_FORM_OF_ITS_OWN,
         example_shapes=maps(),
         members=Members(("bn", "pad_pixels")),
     ),
