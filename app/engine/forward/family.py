@@ -101,8 +101,16 @@ class Family:
     # this family under any other module path, too, and what rests on it is marked as assumed.
     members: Members | None = None
     assumed: bool = False  # this reading rests on the members, not on the class path
+    # Parameters, buffers and children that its forward does not read in evaluation: what only training needs.
+    idle: tuple[str, ...] = ()
     leaf: bool = False  # a plain torch.nn layer: one operator, or an activation; may be fused along a chain of layers
     # What stays of a leaf whose linear operator went into a neighbour (the activation of a norm); None: nothing.
     leftover: Callable[[Module], Any] | None = None
     # A leaf that does more than its convolution (pads by the input's size): fused, it keeps class and geometry.
     keeps_class: bool = False
+
+    @property
+    def unread_members(self) -> tuple[str, ...]:
+        """The names of members that the published class has, and that the description may leave unread."""
+        of_class = (*self.members.always, *self.members.sometimes) if self.members else ()
+        return (*self.idle, *of_class)

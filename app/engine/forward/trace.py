@@ -10,6 +10,7 @@ from typing import Any
 
 from app.engine.forward.computed_weights import Computed, computed_weights, has_computed_weights
 from app.engine.forward.family import Describe, Family
+from app.engine.forward.members_read import MembersRead
 from app.engine.forward.vocabulary import UnknownFlow, Vocabulary, const, expression
 from app.engine.ir import graph as ir
 from app.engine.ir.graph import Graph, Scope, Value
@@ -50,6 +51,7 @@ def trace(module: Module, shapes: Sequence[tuple[int, ...]], lookup: Lookup) -> 
     inputs = tuple(Value(tuple(shape)) for shape in shapes)
     outputs = Block(module, ops)(inputs[0] if len(inputs) == 1 else list(inputs))
     ops.check_overwritten(outputs)
+    ops.check_looked_into()
     return ops.traced(inputs, outputs)
 
 
@@ -60,6 +62,7 @@ def trace_run(modules: Sequence[Module], shapes: Sequence[tuple[int, ...]], look
     x: Any = start
     for module in modules:
         x = Block(module, ops)(x)
+    ops.check_looked_into()
     return ops.traced((start,), x)
 
 
@@ -82,6 +85,7 @@ class Block:
 
     def find(self, name: str) -> Any:
         """The attribute, child (as Block), parameter or buffer (as Const), else the family's default, else None."""
+        self.ops.members_read.add(self.module, (name,))
         made = self.ops.computed_in(self.module).get(name)
         if made is not None:
             return expression(made.compute, *(self._below(part) for part in made.parts))
@@ -114,13 +118,17 @@ class Block:
     def __iter__(self) -> Iterator["Block"]:
         """The children in order, for ModuleList and Sequential."""
         self.ops.check_members(self.module)
+        self.ops.members_read.add(self.module, map(str, self.module.table("_modules")))
         return (Block(child, self.ops) for _, child in self.module.children())
 
     def __len__(self) -> int:
         return sum(1 for _ in self.module.children())
 
     def __getitem__(self, index: int) -> "Block":
-        return list(self)[index]
+        self.ops.check_members(self.module)
+        name, child = list(self.module.children())[index]
+        self.ops.members_read.add(self.module, (name,))
+        return Block(child, self.ops)
 
 
 @dataclass(slots=True)
@@ -133,6 +141,7 @@ class Ops(Vocabulary):
     absorbing: bool = False  # the block whose scope this is takes inner blocks for parts of itself
     consumed: tuple[str, ...] = ()  # the paths that the slots of that block take
     overwritten: list[tuple[Value, int, str]] = field(default_factory=list)
+    members_read: MembersRead = field(default_factory=MembersRead)
     # Found once for each module, by the id of its node: nothing is edited while a tree is followed.
     _computed: dict[int, Mapping[str, Computed]] = field(default_factory=dict)
     _readable: set[int] = field(default_factory=set)
@@ -157,6 +166,21 @@ class Ops(Vocabulary):
         if unread is not None:
             raise UnknownFlow(module.at(unread), "child-not-read", "it is no plain module: calls in the file make it")
         self._readable.add(id(module.node))
+
+    def check_all_read(self, module: Module, family: Family | None) -> None:
+        """Raises UnknownFlow where the module has a parameter, buffer or child that its published class does not read.
+
+        It is a changed class then, whatever its path: what the member does to the output can't be seen.
+        """
+        name = self.members_read.unread(module, family.unread_members if family else ())
+        if name is not None:
+            reason = f"{module.at(name)} is read by no description of {module.class_path}: its class was changed"
+            raise UnknownFlow(module.path, "structure-differs", reason)
+
+    def check_looked_into(self) -> None:
+        """As `check_all_read`, of modules that were read without a call."""
+        for module in self.members_read.looked_into(id(module.node) for module, _ in self.calls):
+            self.check_all_read(module, self.lookup(module))
 
     def call(self, module: Module, inputs: tuple[Any, ...]) -> Any:
         """What the module computes, by the description of its class."""
@@ -196,10 +220,12 @@ class Ops(Vocabulary):
         self.calls.append((module, family))
         with self._entered(module, family):
             try:
-                return describe(Block(module, self, family), inputs[0] if len(inputs) == 1 else inputs, self)
+                outputs = describe(Block(module, self, family), inputs[0] if len(inputs) == 1 else inputs, self)
             except _MISUSED as error:
                 reason = f"its attributes are not those of its class ({type(error).__name__}: {str(error)[:120]})"
                 raise UnknownFlow(module.path, "structure-differs", reason) from error
+        self.check_all_read(module, family)
+        return outputs
 
     def _check_instance(self, module: Module, family: Family) -> None:
         self.check_members(module)

@@ -176,10 +176,13 @@ class Module:
         yield from (name for name in self.state if name not in INTERNAL)
         yield from self.registered_names()
 
-    def registered_names(self) -> Iterator[str]:
-        """Every parameter, buffer and child; None included."""
+    def registered(self) -> Iterator[tuple[str, Any]]:
+        """Every parameter, buffer and child with its name; None included."""
         for table in _TABLES:
-            yield from map(str, self.table(table))
+            yield from ((str(name), node) for name, node in self.table(table).items())
+
+    def registered_names(self) -> Iterator[str]:
+        return (name for name, _ in self.registered())
 
     @property
     def hooks(self) -> tuple[str, ...]:

@@ -167,6 +167,7 @@ FAMILIES = (
             _convolution_fits,
             deploy=DeployForm(_convolution_slots, _write_convolution),
             example_shapes=maps(),
+            idle=("weight", "bias"),  # those of its `conv`, once more
         )
         for dims in (1, 2, 3)
     ),

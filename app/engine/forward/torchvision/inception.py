@@ -67,6 +67,7 @@ def _net(read_as: str, path: str, steps: tuple[str, ...]) -> Family:
         describe,
         lambda module: has_children(module, *steps, "dropout", "fc"),
         example_shapes=images(128, 96),
+        idle=("aux1", "aux2", "AuxLogits"),
     )
 
 

@@ -71,6 +71,7 @@ FAMILIES = (
         ("torchvision.ops.misc.SqueezeExcitation",),
         squeeze_excitation,
         lambda module: has_children(module, "fc1", "activation", "fc2", "scale_activation"),
+        idle=("avgpool",),
     ),
     Family(
         "torchvision MobileNetV3 SqueezeExcitation",

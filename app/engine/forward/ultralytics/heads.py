@@ -173,6 +173,7 @@ def _family(name: str, describe: Describe, fits: Callable[[Module], bool]) -> Fa
         fits,
         defaults=CLASS_ATTRIBUTES,
         example_shapes=level_shapes("cv2"),
+        idle=("cv2", "cv3"),  # where it reads the one-to-one branch
     )
 
 

@@ -93,6 +93,22 @@ def _shapes(module: Module) -> Shapes | None:
 
 
 FAMILIES = (
-    Family("YOLOv5 Detect", (DETECT,), detect, _detect_fits, defaults=_CLASS_ATTRIBUTES, example_shapes=_shapes),
-    Family("YOLOv5 Segment", (SEGMENT,), segment, _segment_fits, defaults=_CLASS_ATTRIBUTES, example_shapes=_shapes),
+    Family(
+        "YOLOv5 Detect",
+        (DETECT,),
+        detect,
+        _detect_fits,
+        defaults=_CLASS_ATTRIBUTES,
+        example_shapes=_shapes,
+        idle=("anchors",),
+    ),
+    Family(
+        "YOLOv5 Segment",
+        (SEGMENT,),
+        segment,
+        _segment_fits,
+        defaults=_CLASS_ATTRIBUTES,
+        example_shapes=_shapes,
+        idle=("anchors",),
+    ),
 )

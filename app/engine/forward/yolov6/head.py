@@ -23,6 +23,7 @@ HEADS = (PLAIN.path, _DISTILLED, _ANCHORED, _LITE)
 _LISTS = ("stems", "cls_convs", "reg_convs", "cls_preds", "reg_preds")
 # By class: what only training reads, and what is left to say once it is gone.
 _FOR_TRAINING = {_DISTILLED: ("reg_preds_dist",), _ANCHORED: ("cls_preds_ab", "reg_preds_ab")}
+_BINS = ("proj", "proj_conv")  # `use_dfl` reads them
 
 
 def head(distributed: bool) -> Callable[[Block, Sequence[Value], Ops], Value]:
@@ -86,7 +87,14 @@ def _fits(*more: str) -> Callable[[Module], bool]:
 
 def _family(read_as: str, path: str, distributed: bool, *more: str) -> Family:
     shapes = level_shapes("stems")
-    return Family(f"YOLOv6 {read_as}", (path,), head(distributed), _fits(*more), example_shapes=shapes)
+    return Family(
+        f"YOLOv6 {read_as}",
+        (path,),
+        head(distributed),
+        _fits(*more),
+        example_shapes=shapes,
+        idle=(*_BINS, *_FOR_TRAINING.get(path, ())),
+    )
 
 
 FAMILIES = (

@@ -179,6 +179,7 @@ def _family(name: str, describe: Any, fits: Callable[[Module], bool], **more: An
         fits,
         defaults=_CLASS_ATTRIBUTES,
         example_shapes=_shapes,
+        idle=("anchors", "anchor_grid", "m2"),
         **more,
     )
 

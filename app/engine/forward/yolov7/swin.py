@@ -189,8 +189,8 @@ def _family(name: str, describe: Describe, *children: str, **more: Any) -> Famil
 _LAYER_CHILDREN = ("norm1", "attn", "drop_path", "norm2", "mlp")
 
 FAMILIES = (
-    _family("WindowAttention", window_attention, "qkv", "proj"),
-    _family("WindowAttention_v2", window_attention_v2, "qkv", "proj", "cpb_mlp"),
+    _family("WindowAttention", window_attention, "qkv", "proj", idle=("softmax",)),
+    _family("WindowAttention_v2", window_attention_v2, "qkv", "proj", "cpb_mlp", idle=("softmax",)),
     _family("Mlp", mlp, "fc1", "act", "fc2", "drop"),
     _family("Mlp_v2", mlp, "fc1", "act", "fc2", "drop"),
     _family("SwinTransformerLayer", swin_layer, *_LAYER_CHILDREN, example_shapes=maps()),

@@ -74,5 +74,6 @@ FAMILIES = (
         _fits,
         defaults={"decode_in_inference": True},
         example_shapes=_shapes,
+        idle=("l1_loss", "iou_loss", "bcewithlog_loss"),
     ),
 )

@@ -123,6 +123,7 @@ def _dress_large(block: Module, setting: Setting) -> int:
     kind = "OREPA_LargeConv" if made[0] is not None else "OREPA_LargeConvBase"
     grown = (channels, first.shape[1], 2 * len(names) + 1)
     _geometry(block, (_MODULE, kind), first.shape[1] * groups, groups, grown)
+    block.drop("deploy")  # these classes tell by `or_large_reparam` that they are deployed
     block.state["layers"] = len(names)
     normalise(layer(block, "bn"), setting.eps, channels)
     return channels

@@ -186,6 +186,7 @@ FAMILIES = (
         lambda module: has_children(module, "primary_conv", "cheap_operation", "short_conv"),
         deploy=DeployForm(_slots_v3, _write_v3, all_or_nothing=True),
         example_shapes=_examples,
+        idle=("gate_fn", "primary_conv", "primary_activation", "cheap_operation", "cheap_activation", "short_conv"),
     ),
     Family(
         "timm GhostBottleneck",
@@ -201,6 +202,7 @@ FAMILIES = (
         _strided,
         deploy=DEPTHWISE,
         example_shapes=_bottleneck_examples,
+        idle=("conv_dw", "bn_dw"),
     ),
     Family(
         "timm GhostBottleneckV3 without a depthwise convolution, or deployed",
@@ -208,6 +210,7 @@ FAMILIES = (
         bottleneck_v3,
         _bottleneck_fits,
         example_shapes=_bottleneck_examples,
+        idle=("conv_dw", "bn_dw"),
     ),
     sequence(
         "timm GhostNet",
