@@ -13,6 +13,8 @@ _CONTAINERS = tuple(
     f"torch.nn.modules.container.{name}"
     for name in ("Sequential", "ModuleList", "ModuleDict", "ParameterList", "ParameterDict")
 )
+# Of a ModuleDict one is asked for by name: an adapter.
+_READ_IN_PARTS = ("torch.nn.modules.container.Sequential", "torch.nn.modules.container.ModuleList")
 _TORCH = "torch.nn."
 _DEEPEST = 10  # lists within lists that are looked into
 
@@ -31,7 +33,7 @@ class MembersRead:
 
         What a layer of torch computes is known, whatever somebody hung on it.
         """
-        if module.class_path.startswith(_TORCH) and module.class_path not in _CONTAINERS:
+        if module.class_path.startswith(_TORCH) and module.class_path not in _READ_IN_PARTS:
             return None
         read = self._seen[id(module.node)][1] if id(module.node) in self._seen else ()
         passed_over = {_COUNTER, *idle}
@@ -53,5 +55,8 @@ def _stands_by(module: Module, depth: int) -> bool:
     """Whether a module does nothing in evaluation: a Dropout, a DropPath, a list of nothing but these."""
     if module.class_path in _CONTAINERS:
         return depth < _DEEPEST and not any(_with_effect(module, depth + 1))
-    passes = module.class_path.startswith(_BYSTANDERS) or module.class_path.rpartition(".")[2] in _DROPS
-    return passes and not any(node is not None for _, node in module.registered())
+    if module.class_path.startswith(_BYSTANDERS):
+        return True
+    return module.class_path.rpartition(".")[2] in _DROPS and not any(
+        node is not None for _, node in module.registered()
+    )
