@@ -11,6 +11,7 @@ from app.api.access import Caller, identify
 from app.api.network.addresses import client_group
 from app.api.readiness import Readiness
 from app.api.receiving.admission import Admission
+from app.api.receiving.repeated import Ongoing
 from app.api.receiving.uploads import UploadLimits
 from app.api.sending.results import Bundles
 from app.api.watching import Watch
@@ -36,6 +37,7 @@ class Service:
     public_url: str  # empty: links are made from the Host header, which the caller sent
     stopping: Event  # set: answer those who wait, the process ends
     watch: Watch
+    ongoing: Ongoing = field(default_factory=Ongoing)
     bundles: Bundles = field(default_factory=Bundles)
     readiness: Readiness = field(default_factory=Readiness)
 

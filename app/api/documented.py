@@ -39,7 +39,9 @@ OF_CALLERS: tuple[type[AppError], ...] = (refusals.MissingKey, refusals.InvalidK
 OF_UPLOADS: tuple[type[AppError], ...] = (
     *(errors.NotMultipart, errors.MalformedUpload, errors.InvalidOption, errors.TooLarge, errors.DiskFull),
     *(errors.QueueFull, errors.TooManyJobs, errors.QuotaExceeded, StorageUnavailable),
-    *(refusals.CrossSite, refusals.TooManyUploads, refusals.ServiceBusy),
+    *(refusals.CrossSite, refusals.TooManyUploads, refusals.ServiceBusy, refusals.CodingNotSupported),
+    *(refusals.DigestInvalid, refusals.DigestUnsupported, refusals.DigestMismatch),
+    *(refusals.IdempotencyKeyInvalid, refusals.IdempotencyKeyInUse, refusals.IdempotencyKeyReused),
 )
 
 

@@ -1,10 +1,8 @@
-"""POST /fuse: take an upload, accept the job, and answer with the job or, if the caller waits, with the fused file."""
+"""POST /fuse and PUT /fuse/{name}: take an upload; answer with its job or, if waited for, with what came of it."""
 
-import secrets
-from typing import Any
+from collections.abc import AsyncIterable
+from typing import Any, Final
 
-import anyio
-import sqlalchemy as sa
 from fastapi import APIRouter, Request
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
@@ -13,77 +11,34 @@ from app.api.access import Caller
 from app.api.deps import BaseUrl, CallerDep, Service, ServiceDep
 from app.api.documented import OF_CALLERS, OF_UPLOADS, documented, of_jobs
 from app.api.jobs import answer_job
-from app.api.receiving.admission import Incoming
+from app.api.receiving.accepting import Receive, accept
+from app.api.receiving.bodies import receive_body
+from app.api.receiving.forms import receive_form
 from app.api.receiving.multipart import read_boundary
-from app.api.receiving.uploads import Receiver
-from app.api.results import BYTES, answer_model
+from app.api.receiving.uploads import Received, Reception
+from app.api.results import BYTES, answer_bundle, answer_model
 from app.api.schemas import JobView, job_path
-from app.api.waiting import WaitDep, job_or_404, wait_for
-from app.errors import InvalidOption, JobCanceled, JobNotFound
-from app.jobs.job import Input
-from app.jobs.quotas import Usage, lock_admission, read_usage
-from app.jobs.table import insert_job
-from app.options import FuseOptions
-from app.storage import input_key
+from app.api.sending.negotiation import preferred
+from app.api.uploading import body_of_form, parameters_of_body
+from app.api.waiting import Wait, WaitDep, job_or_404, wait_for
+from app.errors import InvalidOption, JobCanceled, JobNotFound, MalformedUpload
 
 router = APIRouter(tags=["fuse"])
 
-_WAITED: dict[int | str, dict[str, Any]] = {
-    200: {"description": "The fused file, where `wait` is given.", "content": {"application/octet-stream": BYTES}}
+_MODEL: Final = "application/octet-stream"
+_BUNDLE: Final = "application/zip"
+_RESPONSES: dict[int | str, dict[str, Any]] = {
+    200: {
+        "description": "The fused file, where `wait` is given; the archive of file and report, where that is accepted.",
+        "content": {_MODEL: BYTES, _BUNDLE: BYTES},
+    },
+    **documented(*OF_CALLERS, *OF_UPLOADS, *of_jobs(), JobNotFound, JobCanceled),
 }
 
 
-def _form() -> dict[str, object]:
-    """The form for OpenAPI: the options' own schema and the file."""
-    options = {name: _field(schema) for name, schema in FuseOptions.model_json_schema()["properties"].items()}
-    file = {
-        "type": "string",
-        "format": "binary",
-        "minLength": 1,
-        "description": "The checkpoint, as training wrote it.",
-    }
-    schema = {
-        "type": "object",
-        "required": ["model"],
-        "properties": {"model": file, **options},
-        "additionalProperties": False,
-    }
-    return {"requestBody": {"required": True, "content": {"multipart/form-data": {"schema": schema}}}}
-
-
-def _field(schema: dict[str, Any]) -> dict[str, Any]:
-    """A form has no null: what may be None is a field that may be left out."""
-    given = [one for one in schema.get("anyOf", []) if one != {"type": "null"}]
-    if len(given) != 1:
-        return schema
-    return {**given[0], **{name: value for name, value in schema.items() if name not in ("anyOf", "default")}}
-
-
-@router.post(
-    "/fuse",
-    status_code=202,
-    response_model=JobView,
-    openapi_extra=_form(),
-    responses=_WAITED | documented(*OF_CALLERS, *OF_UPLOADS, *of_jobs(), JobNotFound, JobCanceled),
-)
+@router.post("/fuse", status_code=202, response_model=JobView, openapi_extra=body_of_form(), responses=_RESPONSES)
 async def fuse(request: Request, service: ServiceDep, caller: CallerDep, base_url: BaseUrl, wait: WaitDep) -> Response:
     """Fuse a checkpoint. After a 202 the job is not lost, whatever crashes."""
-    try:
-        job_id = await _accept(service, caller, request)
-    except ClientDisconnect:
-        return Response(status_code=400)  # Nobody hears it, and it is no bug that belongs into the log.
-    if wait.seconds:
-        job = await wait_for(service, caller, job_id, wait, request)
-    else:
-        job = await job_or_404(service, caller, job_id)
-    location = {"Location": job_path(job_id)}
-    if wait.seconds and job.finished:
-        return await answer_model(service, job, request, wait.headers | location)
-    return answer_job(job, base_url, 202, wait.headers | location)
-
-
-async def _accept(service: Service, caller: Caller, request: Request) -> str:
-    """Store the upload and queue the job. Raises AppError; a caller who leaves halfway leaves nothing behind."""
     unknown = [name for name in request.query_params if name != "wait"]
     if unknown:
         raise InvalidOption(
@@ -91,43 +46,47 @@ async def _accept(service: Service, caller: Caller, request: Request) -> str:
             remedy="Only wait goes into the query; options are form fields: -F max_error=1e-3",
         )
     boundary = read_boundary(request.headers.get("content-type", ""))
-    declared = _content_length(request)
-    service.uploads.check_declared(declared)
-    job_id = secrets.token_hex(16)
-    with service.admission.upload(caller.client, declared) as room:
-        await anyio.to_thread.run_sync(_check_room, service, caller, room)
-        async with Receiver(service.blobs, input_key(job_id), service.uploads, room) as receiver:
-            source, options = await receiver.receive(request.stream(), boundary)
-            # Shielded: a caller who leaves now must not separate the row from its blob.
-            with anyio.CancelScope(shield=True):
-                await anyio.to_thread.run_sync(_enqueue, service, caller, job_id, source, options)
-                receiver.keep()
-    return job_id
+
+    async def receive(reception: Reception, body: AsyncIterable[bytes]) -> Received:
+        return await receive_form(reception, body, boundary)
+
+    return await _fuse(service, caller, request, base_url, wait, receive)
 
 
-def _check_room(service: Service, caller: Caller, room: Incoming) -> None:
-    """Refuse what could not be stored, or be worked on, before a byte is read."""
-    with service.engine.connect() as connection:
-        everything, own = read_usage(connection), _own_usage(connection, caller)
-    service.quotas.check(everything, own, room.declared)
-    # Every result is about as large as its file.
-    needed = service.admission.to_come + room.declared + everything.expected_bytes
-    room.check_disk(service.blobs.free_bytes(), needed)
+@router.put("/fuse", status_code=202, include_in_schema=False)
+@router.put("/fuse/", status_code=202, include_in_schema=False)
+@router.put(
+    "/fuse/{name}", status_code=202, response_model=JobView, openapi_extra=parameters_of_body(), responses=_RESPONSES
+)
+async def fuse_body(
+    request: Request, service: ServiceDep, caller: CallerDep, base_url: BaseUrl, wait: WaitDep
+) -> Response:
+    """Fuse the checkpoint that is the body itself, for `curl -T`. Options go into the query; else as POST /fuse."""
+    if request.headers.get("content-type", "").lower().startswith("multipart/"):
+        raise MalformedUpload("The body is a form.", remedy="Send forms with POST, files with PUT: curl -T yolov7.pt")
+    name = request.path_params.get("name", "")
+    query = [one for one in request.query_params.multi_items() if one[0] != "wait"]
+
+    async def receive(reception: Reception, body: AsyncIterable[bytes]) -> Received:
+        return await receive_body(reception, body, name, query)
+
+    return await _fuse(service, caller, request, base_url, wait, receive)
 
 
-def _own_usage(connection: sa.Connection, caller: Caller) -> Usage | None:
-    return None if caller.key is None else read_usage(connection, caller.key)
-
-
-def _enqueue(service: Service, caller: Caller, job_id: str, source: Input, options: FuseOptions) -> None:
-    """Job row and queue entry, both or neither."""
-    with service.engine.begin() as connection:
-        lock_admission(connection)
-        service.quotas.check(read_usage(connection), _own_usage(connection, caller), source.bytes)
-        sequence = insert_job(connection, job_id, options, source, caller.key)
-        service.queue.enqueue(connection, job_id, sequence)
-
-
-def _content_length(request: Request) -> int | None:
-    declared = request.headers.get("content-length", "")
-    return int(declared) if declared.isdecimal() and len(declared) < 20 else None
+async def _fuse(
+    service: Service, caller: Caller, request: Request, base_url: str, wait: Wait, receive: Receive
+) -> Response:
+    try:
+        job_id = await accept(service, caller, request, receive)
+    except ClientDisconnect:
+        return Response(status_code=400)  # Nobody hears it, and it is no bug that belongs into the log.
+    if wait.seconds:
+        job = await wait_for(service, caller, job_id, wait, request)
+    else:
+        job = await job_or_404(service, caller, job_id)
+    headers = wait.headers | {"Location": job_path(job_id), "Vary": "Accept"}
+    if not wait.seconds or not job.finished:
+        return answer_job(job, base_url, 202, headers)
+    if preferred(request.headers.getlist("accept"), (_MODEL, _BUNDLE)) == _BUNDLE:
+        return await answer_bundle(service, job, request, headers)
+    return await answer_model(service, job, request, headers)

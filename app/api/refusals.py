@@ -67,6 +67,62 @@ class JobNotFinishedYet(AppError):
     title = "The job has not ended yet"
 
 
+class DigestInvalid(AppError):
+    """A Content-Digest header is not written as RFC 9530 has it."""
+
+    code = "digest-invalid-values"
+    status = 400
+    title = "The digest can't be read"
+
+
+class DigestUnsupported(AppError):
+    """A Content-Digest header names no algorithm that is checked here."""
+
+    code = "digest-unsupported-algorithms"
+    status = 400
+    title = "No digest of this kind is checked"
+
+
+class DigestMismatch(AppError):
+    """The body does not have the digest that Content-Digest gives."""
+
+    code = "digest-mismatching-values"
+    status = 400
+    title = "The body is not what its digest says"
+
+
+class CodingNotSupported(AppError):
+    """The body is compressed for transport, or a part of something."""
+
+    code = "unsupported-coding"
+    status = 415
+    title = "The body is not sent plainly"
+
+
+class IdempotencyKeyInvalid(AppError):
+    """The Idempotency-Key is empty, too long, or not one string."""
+
+    code = "idempotency-key-invalid"
+    status = 400
+    title = "The Idempotency-Key can't be read"
+
+
+class IdempotencyKeyInUse(AppError):
+    """A request with the same Idempotency-Key has not arrived in full yet."""
+
+    code = "idempotency-key-in-use"
+    status = 409
+    title = "The same request is still arriving"
+
+
+class IdempotencyKeyReused(AppError):
+    """The Idempotency-Key came before, with another file or other options."""
+
+    code = "idempotency-key-reused"
+    status = 422
+    title = "The Idempotency-Key belongs to another request"
+
+
 class InvalidCursor(AppError):
     """The cursor is none that a page of the list gave."""
 

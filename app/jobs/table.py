@@ -64,6 +64,12 @@ def read_job(engine: sa.Engine, job_id: str) -> Job | None:
     return None if row is None else job_of(row)
 
 
+def read_repeated(connection: sa.Connection, idempotency: str) -> Job | None:
+    """The job that a request with this key made, as long as it has its files."""
+    row = connection.execute(sa.select(jobs).where(jobs.c.idempotency == idempotency)).mappings().one_or_none()
+    return None if row is None else job_of(row)
+
+
 def with_places() -> "sa.Select[Any]":
     """Jobs, those that are queued with their place in the queue."""
     before = jobs.alias()

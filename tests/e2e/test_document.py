@@ -30,6 +30,7 @@ _CHECKS = [
 ]
 _OPERATIONS = [
     ("POST", "/fuse"),
+    ("PUT", "/fuse/{name}"),
     ("GET", "/v1/jobs"),
     ("GET", "/v1/jobs/{job_id}"),
     ("DELETE", "/v1/jobs/{job_id}"),

@@ -67,7 +67,7 @@ def test_a_form_that_is_wrong_is_told_what_is_wrong(api: Any, parts: Any, code: 
 def test_an_unknown_option_is_answered_with_the_known_ones(api: Any) -> None:
     problem = _problem(api.http.post("/fuse", files=[("eps", (None, "1"))]), 422, "invalid-option")
 
-    assert problem["allowed"] == ["model", *FuseOptions.model_fields]
+    assert problem["allowed"] == ["model", "probe", *FuseOptions.model_fields]
     assert "max_error, dtype, strict" in problem["remedy"]
 
 
@@ -138,7 +138,9 @@ def test_every_wrong_address_is_a_problem_too(api: Any, method: str, path: str, 
     [
         ("/v1/jobs/x", "GET, HEAD, DELETE"),
         ("/v1/jobs/x/model", "GET, HEAD"),
-        ("/fuse", "POST"),
+        ("/fuse", "POST, PUT"),
+        ("/fuse/a.pt", "PUT"),
+        ("/v1/jobs", "GET, HEAD"),
         ("/livez", "GET, HEAD"),
     ],
 )
@@ -306,7 +308,7 @@ def test_the_document_describes_the_form_the_problems_and_every_path(api: Any) -
     document = api.http.get("/openapi.json").json()
 
     form = document["paths"]["/fuse"]["post"]["requestBody"]["content"]["multipart/form-data"]["schema"]
-    assert set(form["properties"]) == {"model", *FuseOptions.model_fields}
+    assert set(form["properties"]) == {"model", "probe", *FuseOptions.model_fields}
     assert form["properties"]["max_error"]["type"] == "number"  # and not null, which a form does not have
     assert "ProblemDocument" in document["components"]["schemas"]
     assert "Report" in document["components"]["schemas"]

@@ -15,7 +15,7 @@ _HOW = "Send the file as a form field named model: curl -F model=@yolov7.pt http
 @dataclass(frozen=True, slots=True)
 class PartBegins:
     name: str
-    filename: str | None  # None for a plain field
+    filename: str | None  # None for a plain field, empty where a file has no name
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,9 +105,8 @@ class MultipartReader:
         if kind != b"form-data" or b"name" not in parameters:
             raise MalformedUpload("A part of the body has no Content-Disposition: form-data with a name.", remedy=_HOW)
         filename = parameters.get(b"filename")
-        self._events.append(
-            PartBegins(_text(parameters[b"name"]), None if filename is None else clean_filename(_text(filename)))
-        )
+        named = clean_filename(_text(filename)) if filename else None if filename is None else ""
+        self._events.append(PartBegins(_text(parameters[b"name"]), named))
 
     def _on_part_data(self, data: bytes, start: int, end: int) -> None:
         self._events.append(PartBytes(data[start:end]))
