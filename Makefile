@@ -23,10 +23,12 @@ $(STAMP): requirements/zoo.txt requirements/dev.txt pyproject.toml client/pyproj
 run: install
 	$(BIN)/fusebox serve --host $(HOST) --port $(PORT)
 
-# The engine's tests share the cores; those that start servers, and kill them, have the machine to themselves.
+# The engine's tests share the cores; those that start servers, and kill them, have the machine to themselves; those with
+# a browser have a process of their own, which it fills with an event loop.
 test: install check
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/engine -n auto --dist worksteal
-	$(BIN)/python -m pytest --ignore tests/engine
+	$(BIN)/python -m pytest --ignore tests/engine --ignore tests/browser
+	$(BIN)/python -m pytest tests/browser
 
 check: install
 	$(BIN)/ruff check .

@@ -19,7 +19,8 @@ ALLOWED: dict[str, set[str]] = {
     "app.settings": set(),
     "app.storage": {"app.errors"},
     "app.jobs": {"app.errors", "app.options", "app.report", "app.storage"},
-    "app.api": {"app.errors", "app.options", "app.report", "app.settings", "app.jobs", "app.storage"},
+    "app.api": {"app.errors", "app.options", "app.report", "app.settings", "app.jobs", "app.storage", "app.web"},
+    "app.web": {"app.report"},
     # `app` itself: to find where the package lies.
     "app.sandbox": {"app", "app.errors", "app.options", "app.report", "app.jobs.job"},
     "app.sandbox.child": {"app.errors", "app.options", "app.report", "app.sandbox", "app.engine"},
@@ -46,6 +47,7 @@ ALLOWED: dict[str, set[str]] = {
 FORBIDDEN: dict[str, set[str]] = {
     "app.api": {"torch", "numpy"},
     "app.jobs": {"torch", "numpy", "fastapi", "starlette"},
+    "app.web": {"torch", "numpy", "fastapi", "starlette", "sqlalchemy", "dbos"},
     "app.storage": {"torch", "numpy", "fastapi", "starlette", "sqlalchemy", "dbos"},
     "app.worker": {"torch", "numpy", "fastapi", "starlette"},
     "app.commands.serve": {"torch", "fastapi"},

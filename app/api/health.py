@@ -1,4 +1,4 @@
-"""Whether the process lives, whether the service can do its work, and how to use it."""
+"""Whether the process lives, and whether the service can do its work."""
 
 from collections.abc import Callable
 
@@ -6,7 +6,7 @@ import sqlalchemy as sa
 from fastapi import APIRouter
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 
-from app.api.deps import BaseUrl, Service, ServiceDep
+from app.api.deps import Service, ServiceDep
 from app.api.documented import documented
 from app.api.schemas import Health, Sandbox
 from app.jobs.liveness import confinements
@@ -33,17 +33,6 @@ async def readyz(service: ServiceDep) -> Response:
     """Database, blob store and at least one worker are there; and how what works on uploads is confined."""
     health = await service.readiness.read(lambda: _look(service))
     return JSONResponse(health.model_dump(), 200 if health.ready else 503, headers={"Cache-Control": "no-store"})
-
-
-@router.head("/", include_in_schema=False)
-@router.get("/", include_in_schema=False)
-async def usage(service: ServiceDep, base_url: BaseUrl) -> PlainTextResponse:
-    key = "" if service.keyring is None else ' -H "Authorization: Bearer $FUSEBOX_KEY"'
-    return PlainTextResponse(
-        "Fusebox makes trained networks lighter without changing what they compute.\n\n"
-        f"  curl --fail-with-body -OJ{key} -F model=@yolov7.pt '{base_url}/fuse?wait=120'\n\n"
-        f"API: {base_url}/openapi.json\n"
-    )
 
 
 def _look(service: Service) -> Health:

@@ -5,7 +5,7 @@ from threading import Event
 
 from fastapi import FastAPI
 
-from app.api import events, fuse, health, jobs, listing, results
+from app.api import events, fuse, health, jobs, listing, pages, results
 from app.api.deps import Service
 from app.api.network.connection import ConnectionLimits
 from app.api.network.guard import Guard
@@ -35,7 +35,7 @@ def build_api(service: Service) -> FastAPI:
         redirect_slashes=False,
     )
     api.state.service = service
-    for part in (fuse, listing, jobs, events, results, health):
+    for part in (fuse, listing, jobs, events, results, health, pages):
         api.include_router(part.router)
     install_problems(api)
     _complete_document(api, keys=service.keyring is not None)

@@ -1,0 +1,126 @@
+"""Dark and light, wide and narrow, and what a screen reader is told: by axe-core, on every state of the pages."""
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, Page, expect
+
+from tests.e2e.conftest import Server
+
+_PHONE = {"width": 375, "height": 812}
+
+
+def _is_accessible(page: Page) -> None:
+    # Chromium: what is beneath a fold can't be judged before it is scrolled to.
+    found = Axe().run(page)
+    assert found.violations_count == 0, found.generate_report()
+
+
+def _fits(page: Page) -> None:
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), "the page scrolls sideways"
+
+
+@pytest.fixture(params=["light", "dark"])
+def coloured(request: pytest.FixtureRequest, page: Page) -> Page:
+    page.emulate_media(color_scheme=request.param, reduced_motion="reduce")
+    return page
+
+
+def test_the_upload_page_is_accessible(coloured: Page, service: Server, fused: str) -> None:
+    coloured.goto(service.url)
+    expect(coloured.locator(".jobs")).to_be_visible()
+    coloured.locator("#options > summary").click()
+
+    _is_accessible(coloured)
+    coloured.set_viewport_size(_PHONE)
+    _fits(coloured)
+
+
+def test_a_report_is_accessible(coloured: Page, service: Server, fused: str) -> None:
+    coloured.goto(f"{service.url}/jobs/{fused}")
+    expect(coloured.locator(".report")).to_be_visible()
+    for chart in coloured.locator(".chart").all():
+        chart.scroll_into_view_if_needed()
+        expect(chart.locator("canvas")).to_be_visible()
+    for summary in coloured.locator(".report summary").all():
+        summary.click()
+    coloured.get_by_role("treegrid").focus()
+    coloured.keyboard.press("ArrowDown")
+
+    _is_accessible(coloured)
+    coloured.set_viewport_size(_PHONE)
+    _fits(coloured)
+    _is_accessible(coloured)
+
+
+def test_a_job_that_runs_and_one_that_failed_are_accessible(
+    coloured: Page, service: Server, long_job: Path, weights: Path, send: Callable[[Path], None]
+) -> None:
+    send(long_job)
+    expect(coloured.locator(".recognised dl")).to_be_visible()
+    _is_accessible(coloured)
+    coloured.set_viewport_size(_PHONE)
+    _fits(coloured)
+    coloured.get_by_role("button", name="Cancel the job").click()
+    send(weights)
+    expect(coloured.get_by_role("alert")).to_contain_text("state-dict-needs-model")
+    coloured.locator(".problem summary").click()
+
+    _is_accessible(coloured)
+    _fits(coloured)
+
+
+def test_the_dialog_that_asks_for_a_key_is_accessible(coloured: Page, locked: Server) -> None:
+    coloured.goto(locked.url)
+    coloured.get_by_role("button", name="Key", exact=True).click()
+    expect(coloured.get_by_role("dialog")).to_be_visible()
+
+    _is_accessible(coloured)
+
+
+def test_the_system_decides_on_dark_colours_until_the_button_does(browser: Browser, service: Server) -> None:
+    context = browser.new_context(color_scheme="dark")
+    page = context.new_page()
+    page.goto(service.url)
+    paper = "getComputedStyle(document.body).backgroundColor"
+    dark = page.evaluate(paper)
+    button = page.get_by_role("button", name="Dark colours")
+    expect(button).to_have_attribute("aria-pressed", "true")
+
+    button.click()
+    light = page.evaluate(paper)
+    page.reload()
+
+    assert _brightness(dark) < 60 < 200 < _brightness(light)
+    assert page.evaluate(paper) == light
+    context.close()
+
+
+def _brightness(colour: str) -> float:
+    red, green, blue = (int(part) for part in re.findall(r"\d+", colour)[:3])
+    return (red + green + blue) / 3
+
+
+def test_everything_on_the_upload_page_is_reached_by_keys(page: Page, service: Server, small: Path) -> None:
+    page.goto(service.url)
+    page.set_input_files("#model", small)
+    reached = []
+    for _ in range(9):
+        page.keyboard.press("Tab")
+        reached.append(page.evaluate("document.activeElement.id || document.activeElement.textContent.trim()"))
+
+    assert reached[0] == "Skip to the content"
+    assert [one for one in reached if one in ("theme-button", "model", "submit")] == ["theme-button", "model", "submit"]
+
+
+def test_the_first_sight_of_the_page_is_small(page: Page, service: Server) -> None:
+    """What the upload page and all that it loads take on the wire."""
+    page.goto(service.url, wait_until="networkidle")
+
+    sizes = "performance.getEntries().filter((one) => one.transferSize).map((one) => [one.name, one.transferSize])"
+    taken = page.evaluate(sizes)
+    assert len(taken) > 5
+    assert sum(size for _, size in taken) < 150_000, taken
