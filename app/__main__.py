@@ -115,6 +115,10 @@ def fuse(
     architecture: Annotated[
         str | None, typer.Option(help="What model a state dict or safetensors file belongs to: repvgg:eps=1e-3.")
     ] = None,
+    probe: Annotated[
+        Path | None,
+        typer.Option(metavar="X.npy", help="Your own inputs for the comparison: .npy, .npz or safetensors."),
+    ] = None,
     plan: Annotated[
         str | None, typer.Option(help="Which layer feeds which norm, as JSON, or a file of it: @plan.json.")
     ] = None,
@@ -146,7 +150,7 @@ def fuse(
         "overridable": overridable,
         "benchmark": benchmark,
     }
-    raise typer.Exit(fuse_file(source, output, report, options, settings))
+    raise typer.Exit(fuse_file(source, output, report, options, settings, probe))
 
 
 @cli.command()

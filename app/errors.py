@@ -106,6 +106,14 @@ class InvalidPlan(AppError):
     title = "The plan does not fit the file"
 
 
+class InvalidProbe(AppError):
+    """The caller's own inputs can't be read, or are none that the model takes."""
+
+    code = "invalid-probe"
+    status = 422
+    title = "The inputs for the comparison can't be used"
+
+
 class NothingToFuse(AppError):
     """No module was found in the file."""
 

@@ -21,13 +21,22 @@ from app.settings import Settings
 _words = Console(stderr=True, highlight=False)
 
 
-def fuse_file(source: Path, output: Path, report_path: Path | None, given: dict[str, Any], settings: Settings) -> int:
+def fuse_file(
+    source: Path,
+    output: Path,
+    report_path: Path | None,
+    given: dict[str, Any],
+    settings: Settings,
+    probe: Path | None = None,
+) -> int:
     """Write the fused file, and the report where one is wanted; the exit code. Nothing is written on failure."""
     # As Ctrl-C does: what was begun is cleaned up.
     signal.signal(signal.SIGTERM, lambda number, _frame: sys.exit(128 + number))
     try:
         _check_paths(source, output, report_path)
-        report = _fuse_atomically(source, output, report_path, _options(given), settings)
+        if probe is not None:
+            _need_file(probe)
+        report = _fuse_atomically(source, output, report_path, _options(given), settings, probe)
     except AppError as error:
         return _complain(error)
     except OSError as error:
@@ -51,7 +60,12 @@ def inspect_file(source: Path) -> int:
 
 
 def _fuse_atomically(
-    source: Path, output: Path, report_path: Path | None, options: FuseOptions, settings: Settings
+    source: Path,
+    output: Path,
+    report_path: Path | None,
+    options: FuseOptions,
+    settings: Settings,
+    probe: Path | None,
 ) -> Report:
     """Work beside the output and rename at the end: a crash leaves no half a model under its name."""
     device = choose_device(settings.device)
@@ -66,6 +80,7 @@ def _fuse_atomically(
                 filename=source.name,
                 device=device,
                 progress=status.update,
+                probe=probe,
                 allowed_globals=settings.allowed_names,
             )
         with written.open("rb") as file:

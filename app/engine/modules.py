@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from app.engine.forward.families import family_of
 from app.engine.fuse.census import first_not_finite
@@ -17,6 +18,7 @@ from app.engine.ir.module import Module
 from app.engine.ir.node import Object
 from app.engine.latency import NOTHING_REPLACED, WHOLE_ONLY, Unmeasured
 from app.engine.layers import Edit, sketch
+from app.engine.probes.fit import check_runs
 from app.engine.reporting import equivalence_of
 from app.engine.verify.compare import silent
 from app.engine.verify.equivalence import Figures, failure, measure_original, measure_written
@@ -34,7 +36,13 @@ _RUN_IN = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 Testify = Callable[[Figures], tuple[Figures, str]]
 
 
-def plan_units(root: Module, units: Units, stored: torch.dtype, options: FuseOptions) -> Plan:
+def plan_units(
+    root: Module,
+    units: Units,
+    stored: torch.dtype,
+    options: FuseOptions,
+    inputs: tuple[Tensor, ...] | None = None,
+) -> Plan:
     """What is to be replaced in each unit. `stored` is the dtype of most of the parameters."""
     wanted = torch.float32 if options.dtype == "float32" else None
     tree = survey(root)
@@ -45,7 +53,7 @@ def plan_units(root: Module, units: Units, stored: torch.dtype, options: FuseOpt
             fusion = _without_assumed(unit, fusion)
         refused.extend(fusion.cuts)
         fusions.append((unit, fusion))
-    return Plan(units, tuple(fusions), tuple(refused), _native_dtype(root, stored, wanted))
+    return Plan(units, tuple(fusions), tuple(refused), _native_dtype(root, stored, wanted), inputs)
 
 
 def _without_assumed(unit: Unit, fusion: Fusion) -> Fusion:
@@ -70,6 +78,8 @@ def prove_units(root: Module, plan: Plan, device: str) -> Evidence:
 
     So too where torch has no kernel for an operator in that dtype on this device.
     """
+    if plan.inputs is not None:
+        check_runs(plan.units.units[0].trace.graph, plan.inputs, device)
     for native in dict.fromkeys((plan.native, torch.float32, torch.float64)):
         try:
             evidence = _prove_in(native, plan, device)
@@ -92,7 +102,7 @@ def prove_units(root: Module, plan: Plan, device: str) -> Evidence:
 def _prove_in(native: torch.dtype, plan: Plan, device: str) -> Evidence:
     units, regions = [], {}
     for unit, fusion in plan.fusions:
-        inputs = probe(unit.shapes, images=plan.units.whole)
+        inputs = plan.inputs or probe(unit.shapes, images=plan.units.whole)
         baseline = measure_original(unit.trace.graph, _fused(fusion), inputs, native, device)
         units.append(baseline)
         found = zip(fusion.replacements, baseline.proof.regions, strict=True)

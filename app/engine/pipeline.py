@@ -11,6 +11,7 @@ from app.engine import programs, state_dicts, trees
 from app.engine.formats import GRAPH_KINDS, detect_file
 from app.engine.latency import Contest, Unmeasured, measure
 from app.engine.loading import Allowed, check_loading, unsafe_names
+from app.engine.probes import read_probe
 from app.engine.steps import Asked, Steps
 from app.engine.weights import as_program
 from app.engine.weights.container import Container
@@ -32,6 +33,7 @@ def fuse_checkpoint(
     progress: Progress = lambda phase: None,
     tell: Tell = lambda recognised: None,
     sha256: str | None = None,
+    probe: Path | None = None,
     verify: bool = True,
     allowed_globals: Collection[str] = (),
 ) -> Report:
@@ -39,6 +41,7 @@ def fuse_checkpoint(
 
     `progress` is told each phase: reading, fusing, verifying, writing, and measuring if asked
     for; `tell` what was recognised, once it was read.
+    `probe` is a file of the caller's own inputs, on which the models are compared instead of seeded ones.
     `sha256` of the source, if it is known, saves a pass over it. `verify=False` is for benchmarks.
     `allowed_globals` are names that a pickle may call, which it else may not: `my.package.Class`, `my.package.*`.
     Raises AppError (see app.errors); NotEquivalent leaves no target.
@@ -47,7 +50,7 @@ def fuse_checkpoint(
     clock = _Clock(progress)
     with clock.phase("reading"):
         steps = _steps_for(source, options, target, Allowed.of(allowed_globals))
-        job = steps.read(source, options)
+        job = steps.read(source, options, None if probe is None else read_probe(probe))
         tell(steps.recognised(job))
     with clock.phase("fusing"):
         plan = steps.plan(job, options)

@@ -54,7 +54,12 @@ def equivalence_of(job: ProgramJob, figures: Figures, native: torch.dtype, devic
             noise=figures.native_noise,
             dtype=dtype_name(native),
         ),
-        probe=Probe(shape=tuple(value.shape for value in job.program.graph.inputs), seed=SEED, device=device),
+        probe=Probe(
+            shape=tuple(value.shape for value in job.program.graph.inputs),
+            seed=SEED,
+            device=device,
+            source="seeded" if job.given is None else "caller",
+        ),
         passed=passed,
     )
 

@@ -19,6 +19,8 @@ from app.engine.interpret.numeric import run
 from app.engine.ir.program import Port, Program, told
 from app.engine.latency import NOTHING_REPLACED, Contest, Unmeasured
 from app.engine.latency.programs import Programs, Side, contest_of_programs
+from app.engine.probes import Given, fitted, invalid_probe, shapes_of
+from app.engine.probes.fit import check_runs
 from app.engine.program_report import detected_of, equivalence_of, inspection_of, report_of
 from app.engine.reporting import dtype_name, recognised_of
 from app.engine.steps import Asked, Steps, refuse_options
@@ -51,7 +53,8 @@ class ProgramJob:
     shapes: Shapes
     program: Program
     census: Census
-    given_shape: str | None
+    sizes: Shapes  # that the caller gave, by input
+    given: tuple[Tensor, ...] | None = None  # the caller's own inputs, in the order of the program's
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +69,7 @@ class ProgramEvidence:
     bodies: "tuple[ProgramEvidence | None, ...]" = ()  # of the graphs within operators, where any is changed
 
 
-def read(source: Path, options: FuseOptions) -> ProgramJob:
+def read(source: Path, options: FuseOptions, given: Given | None = None) -> ProgramJob:
     """The graph in the file, followed at shapes that all of it takes, as far as there are such."""
     refuse_options(options, "a graph file", "architecture", "plan", "output")
     mapped = MappedFile(source)
@@ -74,21 +77,49 @@ def read(source: Path, options: FuseOptions) -> ProgramJob:
     dialect = dialect_of(kind, options.overridable == "fold")
     file = dialect.read(mapped, _LIMITS)
     ports = dialect.ports(file)
-    shapes, program = _followed(dialect, file, ports, options.probe_shape)
+    inputs = None if given is None else _inputs(given, ports, options)
+    sizes = given_shapes(options.probe_shape, ports) if inputs is None else _sizes(ports, inputs)
+    shapes, program = _followed(dialect, file, ports, sizes, inputs is not None)
     census = dialect.count(file)
     if options.dtype == "float32" and census.dtype in (torch.float16, torch.bfloat16):
         raise InvalidOption(
             f"dtype is 'float32', and the edges of this graph are typed {dtype_name(census.dtype)}.",
             remedy="Leave dtype out, or export the model in float32.",
         )
-    return ProgramJob(source, dialect, kind, file, ports, shapes, program, census, options.probe_shape)
+    ordered = None if inputs is None else _ordered(inputs, ports, program)
+    return ProgramJob(source, dialect, kind, file, ports, shapes, program, census, sizes, ordered)
 
 
-def _followed(dialect: Dialect, file: Any, ports: tuple[Port, ...], given: str | None) -> tuple[Shapes, Program]:
+def _inputs(given: Given, ports: tuple[Port, ...], options: FuseOptions) -> tuple[Tensor, ...]:
+    if options.probe_shape is not None:
+        raise InvalidOption(
+            f"probe_shape is {options.probe_shape[:100]!r}, and probe gives inputs, which have shapes.",
+            remedy="Leave probe_shape out.",
+            option="probe_shape",
+        )
+    return fitted(given, ports)
+
+
+def _sizes(ports: tuple[Port, ...], inputs: tuple[Tensor, ...]) -> Shapes:
+    return dict(zip(_names(ports), shapes_of(inputs), strict=True))
+
+
+def _names(ports: tuple[Port, ...]) -> list[str]:
+    return [port.name for port in ports]
+
+
+def _ordered(inputs: tuple[Tensor, ...], ports: tuple[Port, ...], program: Program) -> tuple[Tensor, ...]:
+    named = dict(zip(_names(ports), inputs, strict=True))
+    return tuple(named[name] for name in program.inputs)
+
+
+def _followed(
+    dialect: Dialect, file: Any, ports: tuple[Port, ...], sizes: Shapes, probed: bool
+) -> tuple[Shapes, Program]:
     """The first shapes with which every operator can be read, else those with which most can."""
     best: tuple[Shapes, Program] | None = None
     tried: set[tuple[tuple[int, ...], ...]] = set()
-    for shapes in _proposed(dialect, file, ports, given):
+    for shapes in _proposed(dialect, file, ports, sizes, probed):
         key = tuple(shapes.values())
         if key in tried:
             continue
@@ -103,13 +134,14 @@ def _followed(dialect: Dialect, file: Any, ports: tuple[Port, ...], given: str |
     return best
 
 
-def _proposed(dialect: Dialect, file: Any, ports: tuple[Port, ...], given: str | None) -> Iterator[Shapes]:
+def _proposed(dialect: Dialect, file: Any, ports: tuple[Port, ...], fixed: Shapes, probed: bool) -> Iterator[Shapes]:
     """Shapes to try, as the file's own ranges allow them; those at which it was exported come second."""
-    fixed = given_shapes(given, ports)
     names = frozenset(fixed)
     for number, shapes in enumerate(candidates(ports, fixed)):
         settled = dialect.settle(file, shapes, names)
         why = dialect.misfit(file, settled) if fixed else None
+        if why is not None and probed:
+            raise invalid_probe(f"does not fit the program: {why}", "Give inputs of other sizes.")
         if why is not None:
             raise InvalidOption(f"probe_shape does not fit the program: {why}.", remedy="Give other sizes.")
         yield settled
@@ -133,7 +165,7 @@ def _within(job: ProgramJob, part: BodyFusion) -> ProgramJob:
     """The job of a graph within an operator, which no runtime runs alone."""
     dialect = replace(job.dialect, run=None)
     file, program = part.body.file, part.fusion.program
-    return replace(job, dialect=dialect, file=file, shapes=part.body.shapes, program=program)
+    return replace(job, dialect=dialect, file=file, shapes=part.body.shapes, program=program, given=None)
 
 
 def prove(job: ProgramJob, fusion: ProgramFusion, device: str) -> ProgramEvidence:
@@ -141,6 +173,10 @@ def prove(job: ProgramJob, fusion: ProgramFusion, device: str) -> ProgramEvidenc
     # Also what operators put out that nobody reads: as large as the file says.
     check_elements({f"number {at}": value.shape for at, value in enumerate(job.program.graph.inputs)})
     inputs = typed_probe([(value.shape, value.dtype) for value in job.program.graph.inputs])
+    if job.given is not None:
+        # What operators put out that are not read is seeded all the same.
+        inputs = [*job.given, *inputs[len(job.given) :]]
+        check_runs(told(job.program.graph), inputs, device)
     for way in _ways_to_run(job, inputs, device):
         native, run_by, note = way
         see = run_by(job.path, job.program)
@@ -286,7 +322,7 @@ def _check_alike(before: Program, after: Program) -> None:
 
 def _problem_elsewhere(job: ProgramJob, written: Any, device: str) -> str | None:
     """What goes wrong at other sizes, if the file leaves sizes open: nothing that was replaced may rest on one."""
-    for proposed in others(job.ports, job.given_shape):
+    for proposed in others(job.ports, bool(job.sizes)):
         shapes = job.dialect.settle(job.file, proposed, frozenset())
         if shapes == job.shapes:
             continue
@@ -303,11 +339,10 @@ def contest(job: ProgramJob, fusion: ProgramFusion, evidence: ProgramEvidence, a
     """Both files, run by what runs such files."""
     if not fusion.replacements and not any(one.fusion.replacements for one in fusion.bodies):
         return Unmeasured(NOTHING_REPLACED)
-    given = given_shapes(job.given_shape, job.ports)
 
     def shapes(batch: int) -> Iterator[Shapes]:
-        for proposed in timed(job.ports, given, batch):
-            yield job.dialect.settle(job.file, proposed, frozenset(given))
+        for proposed in timed(job.ports, job.sizes, batch):
+            yield job.dialect.settle(job.file, proposed, frozenset(job.sizes))
         yield job.shapes
 
     sides = Side(job.path, job.file), Side(asked.target, _reread(job, asked.target))

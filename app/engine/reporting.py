@@ -59,7 +59,9 @@ def equivalence_of(
             noise=figures.native_noise,
             dtype=dtype_name(native),
         ),
-        probe=Probe(shape=tuple(shapes), seed=SEED, device=device),
+        probe=Probe(
+            shape=tuple(shapes), seed=SEED, device=device, source="seeded" if plan.inputs is None else "caller"
+        ),
         passed=passed,
         witness=witness,
     )

@@ -7,12 +7,14 @@ from app.engine.ir.module import Module
 from app.engine.latency import Contest, Unmeasured
 from app.engine.latency.modules import contest_of_unit
 from app.engine.modules import edited, judge, prove_units, unmeasured
+from app.engine.probes import Given
 from app.engine.reporting import recognised_of
 from app.engine.steps import Asked, Steps
 from app.engine.weights.asked import blueprint_of
 from app.engine.weights.choice import planned
 from app.engine.weights.container import Container, Tensors
 from app.engine.weights.job import WeightsJob, job_of
+from app.engine.weights.on_inputs import on_inputs
 from app.engine.weights.soundness import check_numbers
 from app.engine.weights.testimony import testimony_on
 from app.engine.weights.tree import in_order, load, names_of
@@ -23,9 +25,11 @@ from app.options import FuseOptions
 from app.report import Equivalence, Inspection, Recognised, Report
 
 
-def read_from(container: Container, options: FuseOptions) -> WeightsJob:
+def read_from(container: Container, options: FuseOptions, given: Given | None = None) -> WeightsJob:
     """The model that the caller says the weights belong to, around the tensors of the file."""
     prefix, blueprint = blueprint_of(container, options)
+    if given is not None:
+        blueprint = on_inputs(blueprint, given)
     return job_of(container, prefix, blueprint, options.architecture)
 
 
@@ -108,7 +112,7 @@ def inspect(container: Container, source: Path, filename: str, sha256: str) -> I
 def steps_for(container: Container) -> Steps[WeightsJob, Plan, Evidence, Dropped]:
     """The steps for a file whose tensors were found already."""
     return Steps(
-        read=lambda _, options: read_from(container, options),
+        read=lambda _, options, given: read_from(container, options, given),
         recognised=recognised,
         plan=plan,
         prove=prove,

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Generic, TypeVar
 
 from app.engine.latency import Contest, Unmeasured
+from app.engine.probes import Given
 from app.errors import InvalidOption
 from app.options import FuseOptions
 from app.report import Equivalence, Recognised, Report
@@ -34,12 +35,12 @@ class Asked:
 class Steps(Generic[J, P, E, D]):
     """The steps, each given what those before it made: what was read, the plan, the evidence, what was dropped.
 
-    `write` may edit what was read. `measure` raises NotEquivalent, and then leaves no target. `contest` gives original
-    and written model, ready to be run one against the other. `recognised` says what was read, before anything is
-    fused.
+    `read` is given the caller's own inputs, where there are any. `write` may edit what was read. `measure` raises
+    NotEquivalent, and then leaves no target. `contest` gives original and written model, ready to be run one against
+    the other. `recognised` says what was read, before anything is fused.
     """
 
-    read: Callable[[Path, FuseOptions], J]
+    read: Callable[[Path, FuseOptions, Given | None], J]
     recognised: Callable[[J], Recognised]
     plan: Callable[[J, FuseOptions], P]
     prove: Callable[[J, P, str], E]

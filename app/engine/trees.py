@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from pathlib import Path
 
+from torch import Tensor
+
 from app.engine.caller_plan import read_plan
 from app.engine.formats import TorchFile, read_file, write_file
 from app.engine.forward.families import family_of
@@ -15,6 +17,8 @@ from app.engine.ir.module import Module
 from app.engine.latency import Contest, Unmeasured
 from app.engine.latency.modules import contest_of_trees
 from app.engine.modules import edited, judge, plan_units, prove_units, unmeasured
+from app.engine.probes import Given
+from app.engine.probes.units import described_at, followed
 from app.engine.reporting import detected_of, input_of, read_as, recognised_of, report_of
 from app.engine.steps import Asked, Steps, refuse_options, refuse_strict_plan
 from app.engine.weights.soundness import check_layers
@@ -24,18 +28,13 @@ from app.options import FuseOptions
 from app.report import Equivalence, Inspection, Recognised, Removed, Report
 
 
-def read(source: Path, options: FuseOptions | None = None) -> Job:
-    """The model in the file, and what it counts before anything changes."""
-    return read_from(read_file(source), options)
-
-
-def read_from(file: TorchFile, options: FuseOptions | None = None) -> Job:
-    """As `read`, of a file that was read already."""
+def read_from(file: TorchFile, options: FuseOptions | None = None, given: Given | None = None) -> Job:
+    """The model in a file that was read, and what it counts before anything changes."""
     found = find_model(file.root)  # First: of a file without a model, no option is what is wrong.
     if options is not None:
         _check_options(options)
     check_members(found.module)
-    return Job(file, found, count(found.module), total_bytes(found.module.node))
+    return Job(file, found, count(found.module), total_bytes(found.module.node), given)
 
 
 def _check_options(options: FuseOptions) -> None:
@@ -53,11 +52,14 @@ def plan(job: Job, options: FuseOptions) -> Plan:
     """What is to be replaced, as far as the file proves what follows what, or the caller says it."""
     root = job.found.module
     units = find_units(root)
+    inputs: tuple[Tensor, ...] | None = None
+    if job.given is not None:
+        units, inputs = followed(job.given, units, root, described_at(root))
     if options.plan is not None:
         units = with_pairs(root, units, read_plan(options.plan))
     for unit in units.units:
         check_layers(unit.trace.graph)
-    return plan_units(root, units, job.census.dtype, options)
+    return plan_units(root, units, job.census.dtype, options, inputs)
 
 
 def prove(job: Job, plan: Plan, device: str) -> Evidence:
@@ -99,7 +101,7 @@ def contest(job: Job, plan: Plan, evidence: Evidence, asked: Asked) -> Contest |
         return reason
     before, after = (find_model(read_file(path).root).module for path in (asked.source, asked.target))
     shapes = plan.units.units[0].shapes
-    return contest_of_trees(before, after, shapes, False, evidence.native, asked.device)
+    return contest_of_trees(before, after, shapes, plan.inputs is not None, evidence.native, asked.device)
 
 
 def report(
@@ -137,7 +139,7 @@ def inspect_job(job: Job, source: Path, filename: str, sha256: str) -> Inspectio
 def steps_for(file: TorchFile) -> Steps[Job, Plan, Evidence, Dropped]:
     """The steps for a file that was read already."""
     return Steps(
-        read=lambda _, options: read_from(file, options),
+        read=lambda _, options, given: read_from(file, options, given),
         recognised=recognised,
         plan=plan,
         prove=prove,

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor
 
 from app.engine.formats import TorchFile
 from app.engine.fuse.census import Census
@@ -12,6 +13,7 @@ from app.engine.interpret.affine import Cut
 from app.engine.interpret.lockstep import RegionProof
 from app.engine.ir.checkpoint import Found
 from app.engine.layers import Edit
+from app.engine.probes import Given
 from app.engine.verify.equivalence import Baseline
 from app.report import Removed
 
@@ -24,6 +26,7 @@ class Job:
     found: Found
     census: Census
     model_bytes: int
+    given: Given | None = None  # the caller's own inputs
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +37,7 @@ class Plan:
     fusions: tuple[tuple[Unit, Fusion], ...]
     refused: tuple[Cut, ...]
     native: torch.dtype
+    inputs: tuple[Tensor, ...] | None = None  # the caller's own, for a model that is followed as a whole
 
 
 @dataclass(frozen=True, slots=True)

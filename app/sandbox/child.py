@@ -45,9 +45,10 @@ def run_child(request: Request | Trial, channel: int, words: int, parent: int) -
 
 def terms_of(request: Request | Trial) -> Terms:
     directory = Path(request.directory)
+    probed = isinstance(request, Request) and request.probe
     return Terms(
         mode=request.mode,
-        given=directory / "input",
+        given=(directory / "input", directory / "probe") if probed else (directory / "input",),
         work=directory / "work",
         limits=request.limits,
         cuda=_may_use_cuda(request.device),
@@ -89,6 +90,7 @@ def _fuse(request: Request) -> Finished | Rejected:
             request.options,
             filename=request.filename,
             sha256=request.sha256,
+            probe=Path(request.directory, "probe") if request.probe else None,
             device=device,
             progress=progress,
             tell=tell,

@@ -27,7 +27,7 @@ class Terms:
     """What a child is left with."""
 
     mode: Mode
-    given: Path
+    given: tuple[Path, ...]
     work: Path
     limits: Limits
     cuda: bool

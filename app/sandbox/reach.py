@@ -3,6 +3,7 @@
 import os
 import sys
 import sysconfig
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
@@ -21,9 +22,9 @@ _DEVICES = ("/dev/null", "/dev/urandom", "/dev/zero")
 _OF_CUDA = ("/proc/driver/nvidia", "/proc/devices", "/proc/modules", "/proc/sys/vm", "/sys/bus/pci", "/sys/devices")
 
 
-def rules(given: Path, work: Path, *, cuda: bool) -> list[Rule]:
+def rules(given: Sequence[Path], work: Path, *, cuda: bool) -> list[Rule]:
     """What a child may touch that reads `given` and writes into the directory `work`."""
-    readable = [*map(Path, (*_LIBRARIES, *_MACHINE)), *code(), given]
+    readable = [*map(Path, (*_LIBRARIES, *_MACHINE)), *code(), *given]
     found = [Rule(path, READ) for path in readable]
     found += [Rule(Path(path), READ_FILE | (WRITE_FILE if path == "/dev/null" else 0)) for path in _DEVICES]
     found.append(Rule(work, _IN_WORK))

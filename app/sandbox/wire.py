@@ -25,7 +25,8 @@ class _Message(BaseModel):
 class Request(_Message):
     """Worker to warm parent, with the child's end of the channel as a file descriptor: run one job.
 
-    The directory holds `input`, which the child reads, and the directory `work`, which it writes into.
+    The directory holds `input`, which the child reads, `probe` if there is one, and the directory `work`, which it
+    writes into.
     """
 
     kind: Literal["run"] = "run"
@@ -37,6 +38,7 @@ class Request(_Message):
     mode: Mode
     allowed_globals: tuple[str, ...] = ()  # names that the operator lets a checkpoint call
     sha256: str | None = None  # of the input, where it is known
+    probe: bool = False  # whether the caller gave inputs of his own
 
 
 # `refused`: all that fails with an error. `prepare`: a small checkpoint to be fused by the next child. The others are

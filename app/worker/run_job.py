@@ -95,6 +95,8 @@ def _attempt(bench: Bench, job: Job, directory: Path) -> bool:
     (directory / "work").mkdir(parents=True, mode=0o700)
     try:
         bench.blobs.place(job.input.key, directory / "input")
+        if job.probe is not None:
+            bench.blobs.place(job.probe.key, directory / "probe")
     except BlobNotFound:
         raise JobExpired("The upload of this job is gone.", remedy="Upload it again.") from None
     request = Request(
@@ -106,6 +108,7 @@ def _attempt(bench: Bench, job: Job, directory: Path) -> bool:
         limits=bench.limits_for(job.input.bytes),
         mode=bench.sandbox,
         sha256=job.input.sha256,
+        probe=job.probe is not None,
     )
     outcome = bench.forge.run(
         request,

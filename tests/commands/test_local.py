@@ -9,6 +9,7 @@ import time
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from app.report import Inspection, Report
@@ -39,6 +40,21 @@ def test_fuse_writes_model_and_report_and_shows_a_summary(checkpoint: Path, tmp_
     for shown in ("parameters", "batch norms", "identity error", f"{report.summary.parameters_after:,}"):
         assert shown in ended.stderr
     assert sorted(path.name for path in tmp_path.iterdir()) == ["o.pt", "r.json"]
+
+
+def test_a_probe_of_ones_own_is_what_the_models_are_compared_on(checkpoint: Path, tmp_path: Path) -> None:
+    np.save(tmp_path / "x.npy", np.zeros((1, 3, 32, 64), np.float32))
+    report_path = tmp_path / "r.json"
+
+    ended = _fusebox(
+        "fuse", checkpoint, "-o", tmp_path / "o.pt", "--report", report_path, "--probe", tmp_path / "x.npy"
+    )
+
+    assert ended.returncode == 0, ended.stderr
+    report = Report.model_validate_json(report_path.read_bytes())
+    assert report.equivalence is not None
+    assert report.equivalence.probe.shape == ((1, 3, 32, 64),)
+    assert "no file" in _fusebox("fuse", checkpoint, "-o", tmp_path / "p.pt", "--probe", tmp_path / "none.npy").stderr
 
 
 def test_inspect_says_what_is_in_a_file_as_json(checkpoint: Path) -> None:

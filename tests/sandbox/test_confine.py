@@ -25,7 +25,7 @@ def call(number, *arguments):
 
 base = Path(sys.argv[1])
 worker = os.getppid()
-confine(Terms(sys.argv[2], base / "input", base / "work", Limits(memory=1 << 30, written=1 << 20, threads=99),
+confine(Terms(sys.argv[2], (base / "input",), base / "work", Limits(memory=1 << 30, written=1 << 20, threads=99),
                       False))
 """
 

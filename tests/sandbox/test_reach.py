@@ -15,7 +15,7 @@ _ROOT = Path(app.__file__).resolve().parent.parent
 
 def _granted(path: Path, cuda: bool = False) -> int:
     granted = 0
-    for rule in rules(Path("/job/input"), Path("/job/work"), cuda=cuda):
+    for rule in rules([Path("/job/input")], Path("/job/work"), cuda=cuda):
         if path.resolve().is_relative_to(rule.path.resolve()):
             granted |= rule.rights
     return granted
@@ -39,7 +39,9 @@ def test_of_a_checkout_only_the_package_is_granted(name: str) -> None:
 
 def test_only_the_directory_of_the_job_can_be_written() -> None:
     written = {
-        str(rule.path) for rule in rules(Path("/job/input"), Path("/job/work"), cuda=False) if rule.rights & WRITE_FILE
+        str(rule.path)
+        for rule in rules([Path("/job/input")], Path("/job/work"), cuda=False)
+        if rule.rights & WRITE_FILE
     }
 
     assert written == {"/job/work", "/dev/null"}

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import sqlalchemy as sa
 
@@ -14,8 +15,9 @@ from app.jobs.database import open_database
 from app.jobs.job import Input, Job
 from app.jobs.schema import create_tables
 from app.options import FuseOptions
+from app.report import Report
 from app.sandbox.supervisor import Forge
-from app.storage import LocalBlobs, input_key
+from app.storage import LocalBlobs, input_key, probe_key
 from app.worker.run_job import Bench, run_job
 from tests.sandbox.asking import MODE
 
@@ -61,6 +63,18 @@ def _accept(bench: Bench, content: bytes, job_id: str = "a", **options: object) 
     return job_id
 
 
+def _accept_with_probe(bench: Bench, content: bytes, probe: bytes) -> str:
+    for key, part in ((input_key("a"), content), (probe_key("a"), probe)):
+        upload = bench.blobs.upload(key)
+        upload.write(part)
+        upload.commit()
+    source = Input("net.pt", len(content), hashlib.sha256(content).hexdigest(), input_key("a"))
+    given = Input("x.npy", len(probe), hashlib.sha256(probe).hexdigest(), probe_key("a"))
+    with bench.engine.begin() as connection:
+        table.insert_job(connection, "a", FuseOptions(), source, probe=given)
+    return "a"
+
+
 def _read(bench: Bench, job_id: str) -> Job:
     job = table.read_job(bench.engine, job_id)
     assert job is not None
@@ -78,6 +92,32 @@ def test_a_checkpoint_is_fused_published_and_cleaned_up_after(bench: Bench, chec
     assert (len(fused), hashlib.sha256(fused).hexdigest()) == (job.output.bytes, job.output.sha256)
     assert job.output.filename == "yolov7.fused.pt"
     assert list((bench.work_dir / "w").iterdir()) == []
+
+
+def test_the_callers_inputs_reach_the_child(bench: Bench, checkpoint: Path, tmp_path: Path) -> None:
+    np.save(tmp_path / "x.npy", np.random.default_rng(0).random((1, 3, 64, 96), np.float32))
+    job_id = _accept_with_probe(bench, checkpoint.read_bytes(), (tmp_path / "x.npy").read_bytes())
+
+    run_job(bench, job_id)
+
+    job = _read(bench, job_id)
+    assert job.output is not None, job.problem
+    report = Report.model_validate_json(b"".join(bench.blobs.read(job.output.report_key, 0, 1 << 40)))
+    assert report.equivalence is not None
+    assert report.equivalence.probe.source == "caller"
+    assert report.equivalence.probe.shape == ((1, 3, 64, 96),)
+
+
+@pytest.mark.parametrize("probe", [b"notes", b"\x93NUMPY\x02\0\xff\xff\xff\x7f{}", b"PK\x03\x04" + bytes(100)])
+def test_inputs_that_are_none_fail_the_job_with_their_own_problem(bench: Bench, checkpoint: Path, probe: bytes) -> None:
+    job_id = _accept_with_probe(bench, checkpoint.read_bytes(), probe)
+
+    run_job(bench, job_id)
+
+    problem = _read(bench, job_id).problem
+    assert problem is not None
+    assert (problem.code, problem.status) == ("invalid-probe", 422)
+    assert problem.remedy
 
 
 def test_the_same_job_gives_the_same_bytes(bench: Bench, checkpoint: Path) -> None:

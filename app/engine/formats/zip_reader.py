@@ -20,6 +20,7 @@ _LOCAL = struct.Struct("<IHHHHHIIIHH")
 _ZIP64_EXTRA = 1
 _DESCRIPTOR_FLAG = 0x0008
 _KNOWN_FLAGS = _DESCRIPTOR_FLAG | 0x0800  # 0x0800: the name is UTF-8
+_STORED, _DEFLATED = 0, 8
 _U16, _U32 = 0xFFFF, 0xFFFFFFFF
 
 
@@ -69,6 +70,25 @@ def read_records(file: MappedFile, directory: Directory) -> dict[str, FileBytes]
         seen.add(entry.name.casefold())
         records[entry.name] = _locate(file, entry, end)
     return records
+
+
+@dataclass(frozen=True, slots=True)
+class Packed:
+    """A record as it lies in the archive, stored or deflated; its CRC is of what it unpacks to, and not checked."""
+
+    entry: Entry
+    content: FileBytes
+
+
+def packed_records(file: MappedFile, directory: Directory) -> list[Packed]:
+    """Every record, deflated ones too, in file order; for archives that other programs than torch wrote."""
+    entries = sorted(directory.entries, key=lambda entry: entry.offset)
+    ends = [*(entry.offset for entry in entries[1:]), directory.offset]
+    if entries and entries[0].offset != 0:
+        raise _damaged(f"{entries[0].offset:,} bytes before the first record")
+    if len({entry.name.casefold() for entry in entries}) != len(entries):
+        raise _damaged("two records have the same name")
+    return [_pack(file, entry, end) for entry, end in zip(entries, ends, strict=True)]
 
 
 def _damaged(what: str) -> MalformedFile:
@@ -166,9 +186,20 @@ def _widen(extra: dict[int, bytes], narrow: tuple[int, int, int]) -> tuple[int, 
 
 
 def _locate(file: MappedFile, entry: Entry, end: int) -> FileBytes:
-    """Where the bytes of a record lie, after its local header was found equal to the directory."""
-    if entry.method != 0 or entry.compressed != entry.size:
+    """Where the bytes of a stored record lie."""
+    if entry.method != _STORED or entry.compressed != entry.size:
         raise _damaged(f"{entry.name}: compressed (method {entry.method}); torch stores its records")
+    return FileBytes(file, _start(file, entry, end), entry.size, entry.crc, entry.name)
+
+
+def _pack(file: MappedFile, entry: Entry, end: int) -> Packed:
+    if entry.method not in (_STORED, _DEFLATED):
+        raise _damaged(f"{entry.name}: compressed with method {entry.method}, which is not read")
+    return Packed(entry, FileBytes(file, _start(file, entry, end), entry.compressed, None, entry.name))
+
+
+def _start(file: MappedFile, entry: Entry, end: int) -> int:
+    """Where the bytes of a record begin, after its local header was found equal to the directory."""
     if entry.flags & ~_KNOWN_FLAGS:
         raise _damaged(f"{entry.name}: flags {entry.flags:#06x} are not accepted")
     if entry.offset + _LOCAL.size > end:
@@ -177,25 +208,25 @@ def _locate(file: MappedFile, entry: Entry, end: int) -> FileBytes:
         file.map, entry.offset
     )
     name_at = entry.offset + _LOCAL.size
-    start = name_at + name_length + extra_length
-    if start + entry.size > end:
-        raise _damaged(f"{entry.name}: {entry.size:,} bytes overlap the next record")
+    start: int = name_at + name_length + extra_length
+    if start + entry.compressed > end:
+        raise _damaged(f"{entry.name}: {entry.compressed:,} bytes overlap the next record")
     name = file.map[name_at : name_at + name_length]
     extra = _read_extra(file.map[name_at + name_length : start])
     local = (signature, flags, method, name)
     if local != (0x04034B50, entry.flags, entry.method, entry.name.encode("utf-8")):
         raise _damaged(f"{entry.name}: the local header differs from the central directory")
     if entry.flags & _DESCRIPTOR_FLAG and (crc, compressed, size) == (0, 0, 0):
-        _check_descriptor(file, entry, start + entry.size, end)
+        _check_descriptor(file, entry, start + entry.compressed, end)
     else:
         size, compressed, _ = _widen(extra, (size, compressed, 0))
         if (crc, compressed, size) != (entry.crc, entry.compressed, entry.size):
             raise _damaged(f"{entry.name}: CRC or size in the local header differs from the central directory")
         if entry.flags & _DESCRIPTOR_FLAG:
-            _check_descriptor(file, entry, start + entry.size, end)
-        elif start + entry.size != end:
-            raise _damaged(f"{entry.name}: {end - start - entry.size:,} unused bytes after the record")
-    return FileBytes(file, start, entry.size, entry.crc, entry.name)
+            _check_descriptor(file, entry, start + entry.compressed, end)
+        elif start + entry.compressed != end:
+            raise _damaged(f"{entry.name}: {end - start - entry.compressed:,} unused bytes after the record")
+    return start
 
 
 def _check_descriptor(file: MappedFile, entry: Entry, at: int, end: int) -> None:

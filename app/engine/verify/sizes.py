@@ -39,7 +39,7 @@ def timed(ports: Sequence[Port], given: Mapping[str, tuple[int, ...]], batch: in
         yield {port.name: given.get(port.name) or _shape(port, sizes) for port in ports}
 
 
-def others(ports: Sequence[Port], given: str | None) -> Iterator[Shapes]:
+def others(ports: Sequence[Port], given: bool) -> Iterator[Shapes]:
     """Shapes of other sizes, on which what was proved is tried again; none where no size may differ."""
     if given or all(isinstance(dim, int) for port in ports for dim in port.dims or ()):
         return

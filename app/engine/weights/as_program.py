@@ -9,6 +9,7 @@ from pathlib import Path
 
 from app.engine import programs
 from app.engine.fuse.programs import ProgramFusion
+from app.engine.probes import Given
 from app.engine.programs import ProgramEvidence, ProgramJob
 from app.engine.reporting import recognised_of
 from app.engine.steps import Asked, Steps
@@ -28,12 +29,12 @@ def steps_for(
     exported = target.with_name(f"{target.name}.exported.{options.output}")
     weights = _weights(container, options)
 
-    def read(source: Path, options: FuseOptions) -> ProgramJob:
+    def read(source: Path, options: FuseOptions, given: Given | None) -> ProgramJob:
         export = weights.blueprint.export
         assert export is not None
         export(exported, options.output, options.dtype == "float32")
         plain = options.model_copy(update={"architecture": None, "output": "keep"})
-        return programs.read(exported, plain)
+        return programs.read(exported, plain, given)
 
     def report(
         job: ProgramJob,

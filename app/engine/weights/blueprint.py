@@ -11,6 +11,7 @@ from app.engine.forward.family import PrunedLayer
 from app.engine.fuse.census import Census
 from app.engine.fuse.units import Units
 from app.engine.ir.module import Module
+from app.engine.probes.units import At
 from app.engine.weights.container import Tensors
 from app.engine.weights.wanted import Architecture
 
@@ -38,6 +39,8 @@ class Blueprint:
     witness: "Testify | None" = None
     export: "Export | None" = None
     described: "Callable[[], Units] | None" = None  # the same module, as descriptions of its classes have it
+    at: "At | None" = None  # follows the module at other sizes of its inputs
+    inputs: tuple[Tensor, ...] | None = None  # the caller's own
     reduction: "Reduction | None" = None  # where parts of the file are no part of the module
 
 

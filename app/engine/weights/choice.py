@@ -16,13 +16,13 @@ def planned(job: WeightsJob, options: FuseOptions) -> Plan:
     """
     blueprint = job.blueprint
     root, norms = blueprint.module, _norms(blueprint.module)
-    first = plan_units(root, blueprint.units, job.census.dtype, options)
+    first = plan_units(root, blueprint.units, job.census.dtype, options, blueprint.inputs)
     if blueprint.described is None or _taken_in(first, norms) == len(norms):
         return first
     units: Units = blueprint.described()
     if not units.whole:
         return first
-    second = plan_units(root, units, job.census.dtype, options)
+    second = plan_units(root, units, job.census.dtype, options, blueprint.inputs)
     return second if _taken_in(second, norms) > _taken_in(first, norms) else first
 
 

@@ -14,7 +14,7 @@ from torch._export.serde import serialize
 
 from app.engine.formats.pt2.document import read_document
 from app.engine.formats.pt2.payloads import Payload
-from app.engine.forward.aten import follow
+from app.engine.forward.aten import follow, misfit
 from app.engine.forward.aten.ports import user_tensors
 from app.engine.ir.exported import Exported
 from app.engine.ir.program import Program
@@ -33,9 +33,15 @@ class Flow:
     shapes: Mapping[str, Sizes]
     stacks: Mapping[str, tuple[str, ...]]
 
-    def program(self) -> Program:
-        """The graph at these shapes of the inputs."""
-        return follow(self.exported, self.shapes)
+    def program(self, batch: int | None = None) -> Program:
+        """The graph at these shapes of the inputs; at another batch size where the program takes any."""
+        if batch is None:
+            return follow(self.exported, self.shapes)
+        shapes = {name: (batch, *shape[1:]) for name, shape in self.shapes.items()}
+        wrong = misfit(self.exported, shapes)
+        if wrong is not None:
+            raise UnsupportedContent(f"its code takes other batch sizes: {wrong}")
+        return follow(self.exported, shapes)
 
 
 def exported(model: torch.nn.Module, sizes: Sequence[Sizes], name: str) -> Flow:

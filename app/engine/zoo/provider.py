@@ -7,14 +7,16 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from app.engine.forward.family import Shapes
 from app.engine.fuse.units import Unit, Units, find_units, uncovered
 from app.engine.ir.module import Module
+from app.engine.ir.program import Program
 from app.engine.weights.blueprint import Blueprint, Match, Mismatch, Provider
 from app.engine.weights.container import Tensors, stored
 from app.engine.weights.wanted import Architecture
 from app.engine.zoo.catalogue import installed, is_known, near_matches
 from app.engine.zoo.deployed import loaded
-from app.engine.zoo.export import exported
+from app.engine.zoo.export import Flow, exported
 from app.engine.zoo.fit import Difference, Fitted, fitted
 from app.engine.zoo.flow import traced
 from app.engine.zoo.index import similar
@@ -84,6 +86,7 @@ def _blueprint(fit: Fitted, tensors: Tensors) -> Blueprint:
         witness=Witness(str(fit.request.package), lambda: built(fit), lambda: _read(tensors)),
         export=lambda path, kind, wide: _export(fit, tensors, path, kind, wide),
         described=lambda: find_units(root),
+        at=lambda shapes: _unit_at(model, root, fit.request, shapes),
     )
 
 
@@ -102,10 +105,20 @@ def _unit(model: torch.nn.Module, root: Module, request: Request) -> tuple[Unit,
     """The whole model, as torch.export follows it, and what of that can't be read."""
     flow = exported(model, tuple(candidates(model, request)), request.text)
     program = flow.program()
+    notes = [f"{part.path}: {part.reason}; what lies beside it is fused all the same" for part in program.skipped]
+    return _unit_of(program, flow, root), notes
+
+
+def _unit_at(model: torch.nn.Module, root: Module, request: Request, shapes: Shapes) -> Unit:
+    """The same from an input of this shape. Raises UnsupportedContent."""
+    flow = exported(model, [shapes[0][1:]], request.text)
+    return _unit_of(flow.program(shapes[0][0]), flow, root)
+
+
+def _unit_of(program: Program, flow: Flow, root: Module) -> Unit:
     trace = traced(program, flow.stacks, root)
     shapes = tuple(value.shape for value in trace.graph.inputs)
-    notes = [f"{part.path}: {part.reason}; what lies beside it is fused all the same" for part in program.skipped]
-    return Unit(root, shapes, trace, Again.of(trace, root), assumed=False), notes
+    return Unit(root, shapes, trace, Again.of(trace, root), assumed=False)
 
 
 def classes_of(model: torch.nn.Module) -> int | None:
