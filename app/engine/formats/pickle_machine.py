@@ -33,6 +33,7 @@ class Machine:
         self.root: Any = None
         self.objects: list[Object] = []  # every one, also those that the root will not hold
         self._result: Object | None = None  # of a call, until it is memoised
+        self._copied_from: dict[int, Any] = {}  # containers that a loader has taken the content of, by id
         self._objects = 0
         self._copied = 0
         self._repeated = 0
@@ -137,6 +138,7 @@ class Machine:
         self._extend(self.stack[-1], values)
 
     def _extend(self, target: Any, values: list[Any]) -> None:
+        self._refuse_late(target)
         if isinstance(target, Object):
             if target.pairs or target.state is not MISSING or rebuilds_tensor(target):
                 raise Fault("an object gets list items after it got pairs or a state, or is a tensor")
@@ -156,6 +158,7 @@ class Machine:
         self._set_items(self.stack[-1], values)
 
     def _set_items(self, target: Any, values: list[Any]) -> None:
+        self._refuse_late(target)
         if isinstance(target, Object):
             if target.state is not MISSING or rebuilds_tensor(target):
                 raise Fault("an object gets pairs after its state, or is a tensor")
@@ -173,6 +176,7 @@ class Machine:
     def additems(self, _: None) -> None:
         members = self.pop_mark()
         target = self.stack[-1]
+        self._refuse_late(target)
         if not isinstance(target, OrderedSet):
             raise Fault(f"set members for a {_kind(target)}")
         for member in members:
@@ -202,6 +206,7 @@ class Machine:
     def reduce(self, _: None) -> None:
         args, origin = self.stack.pop(), self.stack.pop()
         node = self._object(origin, args, "reduce")
+        self._take(args)
         if origin == ORDERED_DICT and args:
             self._fill_ordered_dict(node)
         fault = geometry_fault(node) if isinstance(origin, Global) else None
@@ -268,6 +273,16 @@ class Machine:
         if rebuilds_tensor(target):  # it would take the place of what the storage holds
             raise Fault("a state for a tensor")
         target.state = state
+        self._take(state)
+
+    def _take(self, value: Any) -> None:
+        """A call or a state is done with once: what its containers get later is not in what was made of them."""
+        parts = value if isinstance(value, tuple) else (value,)
+        self._copied_from.update((id(part), part) for part in parts if isinstance(part, (list, dict, OrderedSet)))
+
+    def _refuse_late(self, target: Any) -> None:
+        if id(target) in self._copied_from:
+            raise Fault(f"a {_kind(target)} is changed after something was made of it")
 
     def _set_state(self, call: Object) -> None:
         """A call whose result is dropped at once: `setter(object, state)`, which picklers write in place of BUILD."""
@@ -279,6 +294,7 @@ class Machine:
         if target.state is not MISSING or rebuilds_tensor(target):
             raise Fault("an object gets a second state")
         target.state, target.setter = state, call.origin
+        self._take(state)
 
 
 def _kind(value: Any) -> str:

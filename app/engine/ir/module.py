@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from app.engine.ir.methods import run_by_call
 from app.engine.ir.node import MISSING, Global, Object
 from app.engine.ir.sets import OrderedSet
 from app.engine.ir.tensors import StoredTensor, tensor_of
@@ -33,7 +34,6 @@ _HOOK_TABLES = (
     "_load_state_dict_post_hooks",
 )
 _FORWARD_HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
-_CALLED_BY_FORWARD = ("_call_impl", "_wrapped_call_impl", "_conv_forward", "_output_padding")
 _TABLES = ("_parameters", "_buffers", "_modules")
 INTERNAL = frozenset(  # `_backend` was there until torch 1.5
     {*_TABLES, *_HOOK_TABLES, "training", "_non_persistent_buffers_set", "_is_full_backward_hook", "_backend"}
@@ -197,9 +197,9 @@ class Module:
     def forward_override(self) -> str | None:
         """The method that the instance attribute `forward` is bound to (`fuseforward`), `?` for anything else.
 
-        `?` too where another method is shadowed that torch.nn's own forward calls.
+        `?` too where another method is shadowed that runs when the module is called.
         """
-        if any(name in self.state for name in _CALLED_BY_FORWARD):
+        if any(self.state.get(name) is not None for name in run_by_call(self.class_path)):
             return "?"
         if "forward" not in self.state:
             return None

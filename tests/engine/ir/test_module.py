@@ -61,6 +61,17 @@ def test_hooks_and_a_forward_of_its_own_are_seen(edited):
     assert (first.forward_override, second.forward_override, third.forward_override) == (None, "?", "extra_repr")
 
 
+@pytest.mark.parametrize("name", ["_compiled_call_impl", "_wrapped_call_impl", "_check_input_dim"])
+def test_other_methods_that_a_call_runs_are_seen_when_they_are_shadowed(name, edited, monkeypatch):
+    monkeypatch.setattr(nn.Module, "__getstate__", lambda self: self.__dict__, raising=False)  # it leaves some out
+    model = nn.Sequential(norm(4), norm(4))
+    model[0].__dict__[name] = nn.Tanh()
+    model[1].__dict__["_compiled_call_impl"] = None
+    module, _ = edited(model)
+
+    assert [child.forward_override for _, child in module.children()] == ["?", None]
+
+
 @pytest.mark.parametrize("content", [3, "text", {"_parameters": {}}, [1], torch.zeros(2), slice(3)])
 def test_other_things_are_no_modules(content, tmp_path):
     torch.save(content, tmp_path / "x.pt")
