@@ -271,7 +271,7 @@ def test_a_pickle_above_its_byte_limit_is_too_large():
 
 def test_a_tuple_that_holds_another_twice_many_times_over_is_no_key():
     doubled = b"}K\x01" + b"q\x00h\x00\x86" * 60 + b"Ns."
-    start = time.perf_counter()
+    start = time.process_time()
 
     with pytest.raises(MalformedFile, match="key"):
         read(doubled)
@@ -280,12 +280,12 @@ def test_a_tuple_that_holds_another_twice_many_times_over_is_no_key():
 
 
 def test_a_million_operations_deep_chain_ends_quickly_and_without_recursion():
-    start = time.perf_counter()
+    start = time.process_time()
 
     with pytest.raises(TooLarge, match="nesting"):
         read(nested_tuples(1_000_000), Limits(max_objects=2_000_000))
 
-    assert time.perf_counter() - start < 10
+    assert time.process_time() - start < 10
 
 
 @pytest.mark.parametrize(
