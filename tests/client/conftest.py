@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -42,8 +43,8 @@ def through(service: Server) -> Iterator[Callable[..., Proxy]]:
     """A way to the service that is cut: `through(Cut(down=1000))` cuts the first connection; the others are well."""
     made: list[Proxy] = []
 
-    def way(*cuts: Cut, port: int | None = None) -> Proxy:
-        made.append(Proxy(port or service.port, lambda number: cuts[number] if number < len(cuts) else Cut()).start())
+    def way(*cuts: Cut, **more: Any) -> Proxy:
+        made.append(Proxy(service.port, lambda number: cuts[number] if number < len(cuts) else Cut(), **more).start())
         return made[-1]
 
     yield way

@@ -22,6 +22,8 @@ class Proxy:
 
     port_behind: int
     cuts: Callable[[int], Cut]
+    denied: bytes = b""  # a GET that names it is cut off at once
+    snaps: Callable[[bytes], bool] = lambda _piece: False  # whether to cut behind this piece of an answer
     connections: int = 0
     heads: list[bytes] = field(default_factory=list)  # the first bytes of each connection's requests
     _listener: socket.socket = field(default_factory=lambda: socket.create_server(("127.0.0.1", 0)))
@@ -55,7 +57,7 @@ class Proxy:
     def _pump(self, source: socket.socket, target: socket.socket, limit: int | None, up: bool, reset: bool) -> None:
         passed = 0
         try:
-            while piece := source.recv(16384):
+            while piece := source.recv(65536):
                 if up and piece.partition(b" ")[0] in (b"GET", b"POST", b"HEAD", b"DELETE", b"PUT"):
                     self.heads.append(piece.partition(b"\r\n\r\n")[0])
                 if limit is not None and passed + len(piece) >= limit:
@@ -64,7 +66,13 @@ class Proxy:
                     _cut(target, reset)
                     return
                 passed += len(piece)
-                target.sendall(piece)
+                denied = up and self.denied != b"" and piece.startswith(b"GET") and self.denied in piece
+                if not denied:
+                    target.sendall(piece)
+                if denied or (not up and self.snaps(piece)):
+                    _cut(source, False)
+                    _cut(target, False)
+                    return
         except OSError:
             pass
         _cut(target, False)

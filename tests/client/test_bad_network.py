@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from fusebox_client import AsyncFusebox, DigestMismatch, Fusebox, Job, Progress, Unreachable
+from fusebox_client import AsyncFusebox, DigestMismatch, Fusebox, Job, JobView, Progress, Unreachable
 from tests.client.conftest import QUICK
 from tests.client.proxy import Cut, Proxy
 from tests.e2e.conftest import Server
@@ -140,10 +140,36 @@ def test_who_waits_goes_on_waiting_while_the_service_restarts(own_service: Calla
         assert waiting.result().state == "canceled"
 
 
-def test_a_service_without_events_is_asked_again_and_again(service: Server, small: Path) -> None:
-    heard: list[str] = []
+def test_events_that_break_off_go_on_where_they_were(through: Through, small: Path) -> None:
+    seen: list[bytes] = []
 
-    job = Fusebox(service.url, patience=QUICK).fuse(small)
-    job.watch(lambda view: heard.append(view.state))
+    def snaps(piece: bytes) -> bool:
+        """The first three pieces that tell of work."""
+        if b"event: job" in piece and b'"state":"running"' in piece:
+            seen.append(piece)
+        return seen[-1:] == [piece] and len(seen) <= 3
 
-    assert heard[-1] == "succeeded"
+    proxy = through(snaps=snaps)
+    heard: list[JobView] = []
+
+    Fusebox(proxy.url, patience=QUICK).fuse(small).wait(heard=heard.append)
+
+    assert heard[-1].state == "succeeded"
+    changes = [(view.stage, view.recognised) for view in heard]
+    assert len(set(changes)) == len(changes)
+    asked = [head for head in proxy.heads if b"/events" in head.partition(b"\r\n")[0]]
+    assert len(asked) == 4
+    ids = [head.lower().partition(b"last-event-id: ")[2].partition(b"\r\n")[0] for head in asked]
+    assert ids[0] == b""
+    assert [int(one) for one in ids[1:]] == sorted(int(one) for one in ids[1:])
+    assert not [head for head in proxy.heads if b"?wait=" in head.partition(b"\r\n")[0]]
+
+
+def test_where_events_do_not_come_through_the_service_is_asked_instead(through: Through, small: Path) -> None:
+    proxy = through(denied=b"/events")
+    heard: list[JobView] = []
+
+    job = Fusebox(proxy.url, patience=QUICK).fuse(small).wait(heard=heard.append)
+
+    assert job.state == heard[-1].state == "succeeded"
+    assert [head for head in proxy.heads if b"?wait=" in head.partition(b"\r\n")[0]]

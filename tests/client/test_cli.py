@@ -173,6 +173,20 @@ def test_status_and_cancel_tell_where_a_job_stands(shell: Shell, small: Path, se
     assert shell.run("download", job.id).returncode == 1
 
 
+def test_jobs_are_listed_as_table_and_as_json(shell: Shell, done: str) -> None:
+    table = shell.run("list", "--limit", 100)
+    document = json.loads(shell.run("list", "--json", "--state", "succeeded", "--limit", 1).stdout)
+
+    assert table.returncode == 0, table.stderr
+    assert done in table.stdout
+    assert [job["state"] for job in document["jobs"]] == ["succeeded"]
+
+
+def test_a_bundle_is_saved_under_its_name(shell: Shell, done: str) -> None:
+    assert shell.run("download", done, "--bundle", "-q").returncode == 0
+    assert shell.files() == ["small.fused.zip"]
+
+
 def test_wait_ends_with_4_when_the_time_is_up(shell: Shell, long_job: Path, service: Server) -> None:
     job = Fusebox(service.url).fuse(long_job)
 

@@ -2,10 +2,12 @@
 
 import asyncio
 import hashlib
+import json
 import subprocess
 import sys
+import zipfile
 from collections.abc import Callable
-from itertools import pairwise
+from itertools import islice, pairwise
 from pathlib import Path
 
 import pytest
@@ -168,6 +170,47 @@ def test_a_job_is_found_again_by_its_id(fusebox: Fusebox, small: Path) -> None:
     for unknown in ("0" * 32, "../../readyz", "a/b?c#d"):
         with pytest.raises(JobNotFound):
             fusebox.job(unknown)
+
+
+def test_jobs_are_listed_page_by_page_the_newest_first(service: Server, small: Path, tmp_path: Path) -> None:
+    fusebox = Fusebox(service.url, patience=QUICK)
+    made = [fusebox.fuse(small, filename=f"listed-{number}.pt").wait().id for number in range(5)]
+    (tmp_path / "notes.pt").write_text("These are notes.")
+    failed = fusebox.fuse(tmp_path / "notes.pt").watch().id
+
+    async def first_async() -> str:
+        async with AsyncFusebox(service.url, patience=QUICK) as others:
+            async for job in others.jobs(page_size=1):
+                return job.id
+        return ""
+
+    assert [job.id for job in islice(fusebox.jobs(page_size=2), 6)] == [failed, *reversed(made)]
+    assert next(fusebox.jobs(state="failed")).id == failed
+    assert asyncio.run(first_async()) == failed
+    everything = [job.id for job in fusebox.jobs(page_size=100)]
+    assert [job.id for job in fusebox.jobs(page_size=3)] == everything
+    assert len(set(everything)) == len(everything)
+
+
+def test_a_bundle_holds_file_and_report(fusebox: Fusebox, small: Path, tmp_path: Path) -> None:
+    job = fusebox.fuse(small)
+
+    path = job.bundle(tmp_path)
+
+    assert path.name == "small.fused.zip"
+    with zipfile.ZipFile(path) as archive:
+        assert archive.testzip() is None
+        assert json.loads(archive.read("report.json")) == job.report_json()
+        assert job.view.output is not None
+        content = archive.read(job.view.output.filename)
+    assert hashlib.sha256(content).hexdigest() == job.view.output.sha256
+
+
+def test_the_url_of_a_job_is_that_of_its_page(fusebox: Fusebox, service: Server, small: Path) -> None:
+    job = fusebox.fuse(small)
+
+    assert job.url == f"{service.url}/jobs/{job.id}"
+    assert job.cancel().state in ("canceled", "expired")
 
 
 def test_a_key_is_needed_where_the_service_asks_for_one(own_service: Callable[..., Server], small: Path) -> None:

@@ -10,13 +10,14 @@ import httpx
 
 from fusebox_client.problems import StillRunning, UnexpectedAnswer, answer_error
 from fusebox_client.talk.jobs import job_path, read
-from fusebox_client.talk.patience import Patience, unreachable
+from fusebox_client.talk.patience import Patience
 from fusebox_client.talk.sse import Event, EventReader
 from fusebox_client.talk.steps import Call, Stream, Talk, close, open_stream, pause, receive
 from fusebox_client.views import JobView, read_job
 
 _HEARTBEATS = 40  # seconds; the service sends one every 15
 _LONG_POLL = 25
+_FAILURES = 3
 _REFUSED = (404, 405, 406, 501)
 _AGAIN = (408, 425, 429, 502, 503, 504)
 
@@ -82,16 +83,14 @@ def _by_events(one: Watch) -> Talk[JobView]:
             stream = yield from open_stream(_events(one))
         except httpx.TransportError as error:
             failures, reason = failures + 1, str(error) or type(error).__name__
-            if failures >= one.patience.attempts:
-                raise unreachable(error) from error
         else:
             try:
                 came = yield from _read_events(one, stream)
             finally:
                 yield from close(stream)
             failures = 0 if came or one.last is not before else failures + 1
-            if failures >= 3:
-                raise _NoEvents
+        if failures >= _FAILURES:
+            raise _NoEvents  # if nobody is there at all, asking will tell
         if not (one.last and one.last.ended):
             seconds = min(one.patience.seconds(max(failures, 1)), one.left())
             if failures:
