@@ -5,11 +5,21 @@ import hashlib
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
 from pathlib import Path
 
 import pytest
 
-from fusebox_client import AsyncFusebox, DigestMismatch, Fusebox, Job, JobView, Progress, Unreachable
+from fusebox_client import (
+    AsyncFusebox,
+    DigestMismatch,
+    Fusebox,
+    IdempotencyKeyReused,
+    Job,
+    JobView,
+    Progress,
+    Unreachable,
+)
 from tests.client.conftest import QUICK
 from tests.client.proxy import Cut, Proxy
 from tests.e2e.conftest import Server
@@ -124,6 +134,33 @@ def test_an_upload_that_is_cut_is_sent_again(service: Server, through: Through, 
     assert len(set(keys)) == 1
     assert [one.done for one in heard].count(0) == 3
     job.cancel()
+
+
+def test_an_upload_whose_answer_is_lost_is_one_job(service: Server, through: Through, small: Path) -> None:
+    proxy = through(Cut(down=1), Cut(down=20, reset=True))
+
+    job = Fusebox(proxy.url, patience=QUICK).fuse(small, filename="once.pt")
+
+    assert proxy.connections >= 3
+    listed = islice(Fusebox(service.url).jobs(), 20)
+    assert [one.id for one in listed if one.view.input.filename == "once.pt"] == [job.id]
+
+
+def test_the_same_name_of_an_upload_is_the_same_job_and_another_file_is_refused(
+    service: Server, small: Path, large: Path
+) -> None:
+    fusebox = Fusebox(service.url, patience=QUICK)
+    first = fusebox.fuse(small, idempotency_key="train/42", strict=True)
+
+    assert fusebox.fuse(small, idempotency_key="train/42", strict=True).id == first.id
+    for odd in ('train/"43"\\', "größe", "x" * 300):
+        again = fusebox.fuse(small, idempotency_key=odd)
+        assert again.id != first.id
+        assert fusebox.fuse(small, idempotency_key=odd).id == again.id
+    with pytest.raises(IdempotencyKeyReused):
+        fusebox.fuse(large, idempotency_key="train/42", strict=True)
+    with pytest.raises(IdempotencyKeyReused):
+        fusebox.fuse(small, idempotency_key="train/42")
 
 
 def test_who_waits_goes_on_waiting_while_the_service_restarts(own_service: Callable[..., Server], small: Path) -> None:

@@ -192,6 +192,14 @@ def test_jobs_are_listed_page_by_page_the_newest_first(service: Server, small: P
     assert len(set(everything)) == len(everything)
 
 
+def test_latency_is_measured_where_it_is_asked_for(fusebox: Fusebox, small: Path) -> None:
+    report = fusebox.fuse(small, benchmark=True).report()
+
+    assert report.latency is not None
+    assert report.latency.rows[0].before_ms > 0
+    assert report.latency.sentence
+
+
 def test_a_bundle_holds_file_and_report(fusebox: Fusebox, small: Path, tmp_path: Path) -> None:
     job = fusebox.fuse(small)
 

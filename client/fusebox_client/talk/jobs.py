@@ -1,5 +1,6 @@
 """Short conversations about jobs: send a file, read, list, cancel, report."""
 
+import hashlib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -27,7 +28,7 @@ def submit(form: Form, idempotency_key: str, patience: Patience) -> Talk[JobView
 
     The digest that the service found is compared with that of the bytes that were read here.
     """
-    headers = {"Idempotency-Key": f'"{idempotency_key}"'}
+    headers = {"Idempotency-Key": _key_header(idempotency_key)}
     call = Call("POST", "/fuse", headers, body=form, silence=180)
     job = read_job(body_of((yield from ask(call, patience))))
     if job.input.sha256 != form.sha256:
@@ -63,6 +64,14 @@ def read_report(job_id: str, patience: Patience) -> Talk[dict[str, Any]]:
     """The report's JSON."""
     call = Call("GET", job_path(job_id, "/report"), {"Accept": "application/json"})
     return body_of((yield from ask(call, patience)))
+
+
+def _key_header(key: str) -> str:
+    """A string as structured fields write it (RFC 9651, section 3.3.3); what can't be one is sent as its digest."""
+    if not (0 < len(key) <= 255 and key.isascii() and key.isprintable()):
+        key = hashlib.sha256(key.encode()).hexdigest()
+    escaped = key.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}"'
 
 
 def job_path(job_id: str, part: str = "") -> str:
