@@ -276,7 +276,7 @@ def test_a_tuple_that_holds_another_twice_many_times_over_is_no_key():
     with pytest.raises(MalformedFile, match="key"):
         read(doubled)
 
-    assert time.perf_counter() - start < 1
+    assert time.process_time() - start < 1
 
 
 def test_a_million_operations_deep_chain_ends_quickly_and_without_recursion():
