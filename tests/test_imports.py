@@ -16,10 +16,14 @@ ALLOWED: dict[str, set[str]] = {
     "app.errors": set(),
     "app.options": set(),
     "app.report": set(),
+    "app.markdown": {"app.report"},
     "app.settings": set(),
     "app.storage": {"app.errors"},
     "app.jobs": {"app.errors", "app.options", "app.report", "app.storage"},
-    "app.api": {"app.errors", "app.options", "app.report", "app.settings", "app.jobs", "app.storage", "app.web"},
+    "app.api": {
+        *{"app.errors", "app.options", "app.report", "app.markdown", "app.settings", "app.jobs", "app.storage"},
+        "app.web",
+    },
     "app.web": {"app.report"},
     # `app` itself: to find where the package lies.
     "app.sandbox": {"app", "app.errors", "app.options", "app.report", "app.jobs.job"},

@@ -12,7 +12,9 @@ from app.api.problems import answer_problem
 from app.api.refusals import RangeNotSatisfiable
 from app.api.schemas import job_path
 from app.api.sending.downloads import Download, send_download
-from app.api.sending.results import model_of, read_report, text_of
+from app.api.sending.negotiation import preferred
+from app.api.sending.reports import HTML, JSON, MARKDOWN, report_of
+from app.api.sending.results import model_of
 from app.api.waiting import WaitDep, wait_for
 from app.errors import InvalidOption, JobCanceled, JobExpired, JobNotFinished, JobNotFound
 from app.jobs.job import Job, Output
@@ -36,11 +38,12 @@ def _answers(what: str, media_type: str) -> dict[int | str, dict[str, Any]]:
 
 _MODEL = _answers("The fused file", "application/octet-stream")
 _BUNDLE = _answers("A zip archive of the fused file and `report.json`", "application/zip")
-_REPORT: dict[int | str, dict[str, Any]] = {
-    206: {"description": "The range of it that was asked for.", "content": {"application/json": BYTES}},
-    304: {"description": "Not changed."},
-    **documented(*_OF_RESULTS),
+_REPORT: dict[int | str, dict[str, Any]] = _answers("The report", JSON)
+_REPORT[200]["content"] = {
+    JSON: {"schema": {"$ref": "#/components/schemas/Report"}},
+    **{kind: {"schema": {"type": "string"}} for kind in (MARKDOWN, HTML)},
 }
+_REPORT[206]["content"] |= dict.fromkeys((MARKDOWN, HTML), BYTES)
 
 
 @router.head("/{job_id}/model", include_in_schema=False)
@@ -62,13 +65,42 @@ async def read_bundle(job_id: str, service: ServiceDep, caller: CallerDep, wait:
 @router.head("/{job_id}/report", include_in_schema=False)
 @router.get("/{job_id}/report", response_model=Report, responses=_REPORT)
 async def show_report(job_id: str, service: ServiceDep, caller: CallerDep, wait: WaitDep, request: Request) -> Response:
-    """The report on a fused file: what was replaced, refused and removed, and how far the outputs moved."""
+    """The report on a fused file: what was replaced, refused and removed, and how far the outputs moved.
+
+    As JSON, or, by the Accept header, as Markdown or as a page that holds all it needs.
+    """
+    kind = preferred(request.headers.getlist("accept"), (JSON, MARKDOWN, HTML))
     job = await wait_for(service, caller, job_id, wait, request)
+    return await _answer_report(service, job, kind, request, wait.headers | {"Vary": "Accept"})
+
+
+@router.head("/{job_id}/report.md", include_in_schema=False)
+@router.get("/{job_id}/report.md", response_class=Response, responses=_answers("The report as Markdown", MARKDOWN))
+async def show_markdown(
+    job_id: str, service: ServiceDep, caller: CallerDep, wait: WaitDep, request: Request
+) -> Response:
+    """The report as Markdown, for the summary of a pipeline."""
+    job = await wait_for(service, caller, job_id, wait, request)
+    return await _answer_report(service, job, MARKDOWN, request, wait.headers)
+
+
+@router.head("/{job_id}/report.html", include_in_schema=False)
+@router.get("/{job_id}/report.html", response_class=Response, responses=_answers("The report as a page", HTML))
+async def show_page(job_id: str, service: ServiceDep, caller: CallerDep, wait: WaitDep, request: Request) -> Response:
+    """The report as one page that asks nobody for anything: to be kept, or sent to others."""
+    job = await wait_for(service, caller, job_id, wait, request)
+    return await _answer_report(service, job, HTML, request, wait.headers)
+
+
+async def _answer_report(service: Service, job: Job, kind: str, request: Request, headers: dict[str, str]) -> Response:
     output = _output(job)
     if isinstance(output, Response):
+        output.headers.update(headers)
         return output
-    report = await anyio.to_thread.run_sync(read_report, service.blobs, output)
-    return send_download(text_of(report, "report.json", "application/json", wait.headers), request)
+    report = await anyio.to_thread.run_sync(report_of, service.blobs, output, kind)
+    answer = send_download(report, request)
+    answer.headers.update(headers)
+    return answer
 
 
 async def answer_model(service: Service, job: Job, request: Request, headers: dict[str, str]) -> Response:

@@ -36,6 +36,8 @@ _OPERATIONS = [
     ("DELETE", "/v1/jobs/{job_id}"),
     ("GET", "/v1/jobs/{job_id}/model"),
     ("GET", "/v1/jobs/{job_id}/report"),
+    ("GET", "/v1/jobs/{job_id}/report.md"),
+    ("GET", "/v1/jobs/{job_id}/report.html"),
     ("GET", "/v1/jobs/{job_id}/bundle"),
     ("GET", "/v1/jobs/{job_id}/events"),
     ("GET", "/v1/jobs/{job_id}/done"),

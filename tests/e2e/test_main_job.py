@@ -12,6 +12,7 @@ import httpx
 import pytest
 import torch
 
+from app.markdown import report_markdown
 from app.options import FuseOptions
 from app.report import Report
 from tests.engine.graph_models import export, net, onnx_net
@@ -165,6 +166,26 @@ def test_a_report_has_a_version_a_digest_and_ranges(server: Any, finished: httpx
     assert "content-disposition" not in whole.headers
     assert server.http.get(path, headers={"If-None-Match": whole.headers["etag"]}).status_code == 304
     assert server.http.get(path, headers={"Range": "bytes=3-9"}).content == whole.content[3:10]
+
+
+def test_a_report_comes_in_the_form_that_is_asked_for(server: Any, finished: httpx.Response) -> None:
+    path = f"{finished.headers['location']}/report"
+    markdown = server.http.get(path, headers={"Accept": "text/markdown"})
+    page = server.http.get(path, headers={"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"})
+    stored = Report.model_validate(server.http.get(path).json())
+
+    assert markdown.headers["content-type"] == "text/markdown; charset=utf-8"
+    assert markdown.text == report_markdown(stored)
+    assert page.headers["content-type"] == "text/html; charset=utf-8"
+    assert page.headers["content-security-policy"].startswith("default-src 'none'; script-src 'sha256-")
+    assert stored.output.filename in page.text
+    for form, name in ((markdown, "md"), (page, "html")):
+        assert form.headers["vary"] == "Accept"
+        plain = server.http.get(f"{path}.{name}")
+        assert (plain.content, plain.headers["etag"]) == (form.content, form.headers["etag"])
+        assert server.http.get(f"{path}.{name}", headers={"If-None-Match": form.headers["etag"]}).status_code == 304
+        assert server.http.head(f"{path}.{name}").headers["content-length"] == str(len(form.content))
+    assert server.http.get(path).headers["etag"] not in (markdown.headers["etag"], page.headers["etag"])
 
 
 def test_options_count_on_either_side_of_the_file(server: Any, checkpoint: Path) -> None:

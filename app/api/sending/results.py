@@ -3,7 +3,6 @@
 import hashlib
 import zlib
 from collections import OrderedDict
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
@@ -12,33 +11,19 @@ import anyio
 
 from app.api.sending.conditions import etag_of
 from app.api.sending.downloads import Download
-from app.api.sending.zipped import Entry, Read, archive_of
+from app.api.sending.reports import read_report, slices
+from app.api.sending.zipped import Entry, archive_of
 from app.errors import JobExpired
 from app.jobs.job import Job, Output
 from app.storage import BlobNotFound, Blobs
 
 _REPORT = "report.json"
 _REMEMBERED = 256
-_LARGEST_REPORT = 1 << 30
 
 
 def model_of(blobs: Blobs, output: Output) -> Download:
     read = partial(blobs.read, output.model_key)
     return Download(output.filename, output.bytes, f'"{output.sha256}"', output.sha256, read)
-
-
-def text_of(text: bytes, filename: str, media_type: str, headers: dict[str, str]) -> Download:
-    """A text that is small enough to be held, and that a browser may show."""
-    sha256 = hashlib.sha256(text).hexdigest()
-    return Download(filename, len(text), etag_of(text), sha256, _slices(text), media_type, headers, attached=False)
-
-
-def read_report(blobs: Blobs, output: Output) -> bytes:
-    """The stored report. Raises JobExpired."""
-    try:
-        return b"".join(blobs.read(output.report_key, 0, _LARGEST_REPORT))
-    except BlobNotFound:
-        raise JobExpired("The files of this job are gone.", remedy="Upload the checkpoint again.") from None
 
 
 @dataclass(slots=True, eq=False)
@@ -85,15 +70,8 @@ def _measure(blobs: Blobs, job: Job, output: Output, report: bytes) -> tuple[int
 def _entries(blobs: Blobs, output: Output, report: bytes, crc32: int) -> list[Entry]:
     return [
         Entry(output.filename, output.bytes, crc32, partial(blobs.read, output.model_key)),
-        Entry(_REPORT, len(report), zlib.crc32(report), _slices(report)),
+        Entry(_REPORT, len(report), zlib.crc32(report), slices(report)),
     ]
-
-
-def _slices(text: bytes) -> Read:
-    def read(start: int, stop: int) -> Iterator[bytes]:
-        return iter((text[start:stop],))
-
-    return read
 
 
 def _made(job: Job) -> datetime:

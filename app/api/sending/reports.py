@@ -1,0 +1,61 @@
+"""The report of a job in each of its forms: as it is stored, as Markdown, as a page."""
+
+import hashlib
+from collections.abc import Iterator
+from typing import Final
+
+from app.api.sending.conditions import etag_of
+from app.api.sending.downloads import Download
+from app.api.sending.zipped import Read
+from app.errors import JobExpired
+from app.jobs.job import Output
+from app.markdown import report_markdown
+from app.report import Report
+from app.storage import BlobNotFound, Blobs
+from app.web.report_page import report_html, report_policy
+
+JSON: Final = "application/json"
+MARKDOWN: Final = "text/markdown"
+HTML: Final = "text/html"
+
+_LARGEST: Final = 1 << 30
+_NAMES: Final = {JSON: "report.json", MARKDOWN: "report.md", HTML: "report.html"}
+
+
+def report_of(blobs: Blobs, output: Output, kind: str) -> Download:
+    """The report as something that a browser shows. Raises JobExpired."""
+    stored = read_report(blobs, output)
+    headers = {}
+    match kind:
+        case "text/markdown":
+            text, kind = report_markdown(_parsed(stored)).encode(), f"{MARKDOWN}; charset=utf-8"
+        case "text/html":
+            text, kind = report_html(_parsed(stored)).encode(), f"{HTML}; charset=utf-8"
+            # Its own scripts lie in it, and are allowed by what they hash to.
+            headers["Content-Security-Policy"] = f"{report_policy()}; frame-ancestors 'none'"
+        case _:
+            text = stored
+    name = _NAMES[kind.partition(";")[0]]
+    digest = hashlib.sha256(text).hexdigest()
+    return Download(name, len(text), etag_of(text), digest, slices(text), kind, headers, attached=False)
+
+
+def read_report(blobs: Blobs, output: Output) -> bytes:
+    """The report as it is stored. Raises JobExpired."""
+    try:
+        return b"".join(blobs.read(output.report_key, 0, _LARGEST))
+    except BlobNotFound:
+        raise JobExpired("The files of this job are gone.", remedy="Upload the checkpoint again.") from None
+
+
+def slices(text: bytes) -> Read:
+    """A text that is held as a source of its ranges."""
+
+    def read(start: int, stop: int) -> Iterator[bytes]:
+        return iter((text[start:stop],))
+
+    return read
+
+
+def _parsed(stored: bytes) -> Report:
+    return Report.model_validate_json(stored)
