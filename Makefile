@@ -5,11 +5,13 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 BENCH_VENV := .venv-bench
 BENCH_STAMP := $(BENCH_VENV)/.installed
+EXAMPLES_VENV := .venv-examples
+EXAMPLES_STAMP := $(EXAMPLES_VENV)/.installed
 # As every setting: FUSEBOX_PORT=9000 make run. HOST is not taken from the environment: some shells put their own name there.
 HOST := $(or $(FUSEBOX_HOST),127.0.0.1)
 PORT ?= $(or $(FUSEBOX_PORT),8000)
 
-.PHONY: install run test check format fuzz bench bench-hostile bench-graphs bench-families zoo-index lock clean
+.PHONY: install run test check format fuzz bench bench-hostile bench-graphs bench-families examples zoo-index lock clean
 
 install: $(STAMP)
 
@@ -70,8 +72,17 @@ $(BENCH_STAMP): requirements/bench.txt
 	$(BENCH_VENV)/bin/python -m pip install --quiet --disable-pip-version-check -r requirements/bench.txt
 	touch $(BENCH_STAMP)
 
+# The examples on MLflow, Airflow and DVC themselves; `make test` runs them on stand-ins.
+examples: install $(EXAMPLES_STAMP)
+	EXAMPLES_PYTHON=$(abspath $(EXAMPLES_VENV))/bin/python $(BIN)/python -m pytest tests/client/test_examples.py
+
+$(EXAMPLES_STAMP): requirements/examples.txt client/pyproject.toml
+	test -x $(EXAMPLES_VENV)/bin/python || $(PYTHON) -m venv $(EXAMPLES_VENV)
+	$(EXAMPLES_VENV)/bin/python -m pip install --quiet --disable-pip-version-check -r requirements/examples.txt -e client
+	touch $(EXAMPLES_STAMP)
+
 clean:
-	rm -rf $(VENV) $(BENCH_VENV) .bench build dist *.egg-info
+	rm -rf $(VENV) $(BENCH_VENV) $(EXAMPLES_VENV) .bench build dist *.egg-info
 
 # Needs uv in the environment: `.venv/bin/pip install uv`.
 lock: install

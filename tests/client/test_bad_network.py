@@ -210,3 +210,14 @@ def test_where_events_do_not_come_through_the_service_is_asked_instead(through: 
 
     assert job.state == heard[-1].state == "succeeded"
     assert [head for head in proxy.heads if b"?wait=" in head.partition(b"\r\n")[0]]
+
+
+def test_who_stops_waiting_leaves_the_client_usable(service: Server, long_job: Path) -> None:
+    async def stop() -> str:
+        async with AsyncFusebox(service.url, patience=QUICK) as fusebox:
+            job = await fusebox.fuse(long_job)
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(job.wait(), 0.3)
+            return (await job.cancel()).state
+
+    assert asyncio.run(stop()) == "canceled"

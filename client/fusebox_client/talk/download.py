@@ -190,6 +190,6 @@ def _sha256(part: Path) -> str:
 
 
 def _publish(part: Path, target: Path) -> None:
-    with part.open("rb") as file:
+    with part.open("r+b") as file:
         os.fsync(file.fileno())
     part.replace(target)
