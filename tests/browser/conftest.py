@@ -67,16 +67,16 @@ def fragile(tmp_path: Path) -> Iterator[Server]:
 @pytest.fixture(autouse=True)
 def _stays_at_home(request: pytest.FixtureRequest, context: BrowserContext) -> Iterator[None]:
     """No request leaves the origin, no script fails, and nothing breaks the pages' own policy."""
+    servers = [
+        request.getfixturevalue(name) for name in ("service", "locked", "fragile") if name in request.fixturenames
+    ]
+    own = (*(f"{server.url}/" for server in servers), "blob:", "data:", "file://", "about:")
     asked: list[str] = []
     errors: list[str] = []
     context.on("request", lambda request: asked.append(request.url))
     context.on("weberror", lambda error: errors.append(str(error.error)))
     context.on("console", lambda said: errors.append(said.text) if said.type == "error" else None)
     yield
-    servers = [
-        request.getfixturevalue(name) for name in ("service", "locked", "fragile") if name in request.fixturenames
-    ]
-    own = (*(f"{server.url}/" for server in servers), "blob:", "data:", "file://", "about:")
     assert [url for url in asked if not url.startswith(own)] == []
     assert [error for error in errors if not _EXPECTED.search(error)] == []
 
