@@ -14,7 +14,7 @@ from tests.e2e.conftest import Server
 
 _ROOT = Path(__file__).resolve().parent.parent.parent
 # It may be busy: one core fuses while the other draws.
-expect.set_options(timeout=20_000)
+expect.set_options(timeout=60_000)
 
 # What Chromium says of answers that are problems: the page shows them.
 _EXPECTED = re.compile(r"Failed to load resource|net::ERR_")
@@ -71,6 +71,7 @@ def _stays_at_home(request: pytest.FixtureRequest, context: BrowserContext) -> I
         request.getfixturevalue(name) for name in ("service", "locked", "fragile") if name in request.fixturenames
     ]
     own = (*(f"{server.url}/" for server in servers), "blob:", "data:", "file://", "about:")
+    context.set_default_timeout(60_000)
     asked: list[str] = []
     errors: list[str] = []
     context.on("request", lambda request: asked.append(request.url))
