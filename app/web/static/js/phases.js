@@ -10,12 +10,14 @@ const STEPS = [
   ["fusing", "Fusing", "in float64"],
   ["verifying", "Comparing", "outputs before and after"],
   ["writing", "Writing", "the file and the report"],
+  ["measuring", "Measuring", "the speed before and after"],
 ];
 
 /** The steps of a job that goes on. */
 export function phaseList(job) {
-  const now = STEPS.findIndex(([name]) => name === (job.state === "queued" ? "queued" : (job.phase ?? "validating")));
-  return h("ol", { class: "phases" }, STEPS.map((step, at) => item(step, at, now, job)));
+  const steps = STEPS.filter(([name]) => name !== "measuring" || job.options.benchmark);
+  const now = steps.findIndex(([name]) => name === (job.state === "queued" ? "queued" : (job.phase ?? "validating")));
+  return h("ol", { class: "phases" }, steps.map((step, at) => item(step, at, now, job)));
 }
 
 function item([name, word, about], at, now, job) {

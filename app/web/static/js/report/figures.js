@@ -12,10 +12,17 @@ export function figures(report) {
     card("Batch norms left", pair(number(sum.batch_norms_before), number(sum.batch_norms_after)), sum.batch_norms_after === 0 && sum.batch_norms_before > 0 ? "all folded" : plural(sum.convolutions_after, "convolution")),
     sum.operators_before !== null && card("Operators", pair(number(sum.operators_before), number(sum.operators_after)), change(sum.operators_before, sum.operators_after)),
     card("Parameters", pair(count(sum.parameters_before), count(sum.parameters_after)), change(sum.parameters_before, sum.parameters_after)),
-    sum.multiply_adds_before !== null && card("Multiply-adds", pair(count(sum.multiply_adds_before), count(sum.multiply_adds_after)), change(sum.multiply_adds_before, sum.multiply_adds_after)),
+    sum.multiply_adds_before !== null && card("Multiply-adds", pair(count(sum.multiply_adds_before), count(sum.multiply_adds_after)), multiplyAdds(report)),
     latency(report.latency),
   ];
   return h("section", { "aria-label": "Figures" }, h("div", { class: "figures-grid" }, cards.filter(Boolean), fileCard(report)));
+}
+
+/** They depend on the inputs, so these are told as well. */
+function multiplyAdds({ summary, equivalence }) {
+  const shapes = equivalence?.probe.shape ?? [];
+  const at = shapes.length === 1 ? `, at ${shapes[0].join("×")}` : "";
+  return change(summary.multiply_adds_before, summary.multiply_adds_after) + at;
 }
 
 function card(name, value, below) {
@@ -30,7 +37,9 @@ function pair(before, after) {
 function latency(measured) {
   const row = measured?.rows[0];
   if (!row) return null;
-  return card(`Latency, batch ${row.batch}`, pair(milliseconds(row.before_ms), milliseconds(row.after_ms)), `${row.ratio.toFixed(2)} × the speed, on ${measured.device}`);
+  const [low, high] = row.spread;
+  const told = low <= 1 && high >= 1 ? "no difference beyond the spread" : `${row.ratio.toFixed(2)} × the speed, on ${measured.device}`;
+  return card(`Latency, batch ${row.batch}`, pair(milliseconds(row.before_ms), milliseconds(row.after_ms)), told);
 }
 
 /** The file's bytes in three parts: what is left, what fusing saved, what was stripped. */

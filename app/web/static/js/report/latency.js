@@ -10,7 +10,7 @@ export function milliseconds(value) {
 
 export function latencySection(measured) {
   if (!measured) return null;
-  const columns = ["Batch", "Input", "Before", "After", "Speed"];
+  const columns = ["Batch", "Input", "Before", "After", "Speed (quartiles)"];
   return h(
     "section",
     { "aria-labelledby": "latency-title" },
@@ -18,7 +18,7 @@ export function latencySection(measured) {
     h("p", {}, measured.sentence),
     h(
       "div",
-      { class: "scroll", tabindex: "0", role: "region", "aria-labelledby": "latency-title" },
+      { class: "scroll wide", tabindex: "0", role: "region", "aria-labelledby": "latency-title" },
       h("table", { class: "plain-table" }, h("thead", {}, h("tr", {}, columns.map((name) => h("th", { scope: "col" }, name)))), h("tbody", {}, measured.rows.map(row))),
     ),
     h("p", { class: "hint" }, `Medians of ${measured.repeats} turns and fewer for larger batches, after ${plural(measured.warmup, "run")} to warm up; ${measured.dtype}, ${measured.runtime}, on ${measured.device} with ${plural(measured.threads, "thread")}.`),

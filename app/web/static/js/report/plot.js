@@ -60,6 +60,7 @@ export class Drawn {
 
   #axis() {
     const line = colour(this.element, "--line");
-    return { stroke: colour(this.element, "--soft"), font: "12px system-ui, sans-serif", labelFont: "12px system-ui, sans-serif", grid: { stroke: line, width: 1 }, ticks: { stroke: line, width: 1, size: 5 } };
+    const font = `12px ${getComputedStyle(this.element).fontFamily}`;
+    return { stroke: colour(this.element, "--soft"), font, labelFont: font, grid: { stroke: line, width: 1 }, ticks: { stroke: line, width: 1, size: 5 } };
   }
 }
