@@ -92,6 +92,13 @@ def _steps_for(source: Path, options: FuseOptions, target: Path, allowed: Allowe
     return state_dicts.steps_for(opened)
 
 
+def recognise_checkpoint(source: Path, options: FuseOptions, *, allowed_globals: Collection[str] = ()) -> Recognised:
+    """What `tell` would be told, and nothing after it. Raises AppError."""
+    plain = options.model_copy(update={"output": "keep"})  # what it is to become has to be made first
+    steps = _steps_for(source, plain, source, Allowed.of(allowed_globals))
+    return steps.recognised(steps.read(source, plain, None))
+
+
 def inspect_checkpoint(source: Path, *, filename: str, sha256: str | None = None) -> Inspection:
     """What is in the file, before anything is fused. Raises AppError."""
     digest = sha256 or _sha256(source)

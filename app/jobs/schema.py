@@ -32,6 +32,7 @@ jobs = sa.Table(
     sa.Column("finished_at", sa.Float(53)),
     sa.Column("probe", sa.JSON(none_as_null=True)),  # the caller's own inputs, a second upload
     sa.Column("revision", sa.Integer),  # the number of the job's latest event
+    sa.Column("looked_at", sa.Float(53)),  # when a worker began to look what is in the file, or that it need not
     sa.Column("idempotency", sa.Text),  # digest of owner and Idempotency-Key, as long as the job has files
     # Newest first, of one owner: the pages of the list.
     sa.Index("fusebox_jobs_of_owner", "owner", "created_at", "id"),

@@ -11,7 +11,7 @@ from typing import NoReturn
 
 import torch
 
-from app.engine import fuse_checkpoint
+from app.engine import fuse_checkpoint, recognise_checkpoint
 from app.errors import AppError, DiskFull, InternalError, OutOfMemory, Problem
 from app.report import Recognised
 from app.sandbox.bounds import bounded, bounded_recognised
@@ -21,6 +21,7 @@ from app.sandbox.wire import Finished, Progress, Recognition, Rejected, Request,
 
 # The descriptors that a child has: nothing to read, its words (twice), and its channel to the worker.
 CHANNEL = 3
+_PATIENCE = 10  # of a look: whatever fuses goes first
 
 
 def run_child(request: Request | Trial, channel: int, words: int, parent: int) -> NoReturn:
@@ -31,8 +32,10 @@ def run_child(request: Request | Trial, channel: int, words: int, parent: int) -
         _keep_only(channel, words)
         terms = terms_of(request)
         _make_at_home(terms.work)
+        if isinstance(request, Request) and request.look:
+            os.nice(_PATIENCE)
         confine(terms)
-        write(CHANNEL, _fuse(request) if isinstance(request, Request) else attempt(request, parent))
+        write(CHANNEL, _answer(request) if isinstance(request, Request) else attempt(request, parent))
         code = 0
     except BrokenPipeError:
         pass  # Nobody waits for the answer any more.
@@ -75,33 +78,43 @@ def _make_at_home(work: Path) -> None:
     tempfile.tempdir = str(work)
 
 
-def _fuse(request: Request) -> Finished | Rejected:
-    def progress(phase: str) -> None:
-        write(CHANNEL, Progress.model_validate({"phase": phase}))
-
-    def tell(recognised: Recognised) -> None:
-        write(CHANNEL, Recognition(recognised=bounded_recognised(recognised)))
-
+def _answer(request: Request) -> Finished | Rejected:
     try:
-        device = choose_device(request.device)
-        report = fuse_checkpoint(
-            Path(request.directory, "input"),
-            Path("output"),
-            request.options,
-            filename=request.filename,
-            sha256=request.sha256,
-            probe=Path(request.directory, "probe") if request.probe else None,
-            device=device,
-            progress=progress,
-            tell=tell,
-            allowed_globals=request.allowed_globals,
-        )
-        Path("report.json").write_text(report.model_dump_json(), encoding="utf-8")
+        _look(request) if request.look else _fuse(request)
     except AppError as error:
         return Rejected(problem=bounded(Problem.of(error)))
     except Exception as error:
         return _failure(error)
     return Finished()
+
+
+def _tell(recognised: Recognised) -> None:
+    write(CHANNEL, Recognition(recognised=bounded_recognised(recognised)))
+
+
+def _look(request: Request) -> None:
+    source, names = Path(request.directory, "input"), request.allowed_globals
+    _tell(recognise_checkpoint(source, request.options, allowed_globals=names))
+
+
+def _fuse(request: Request) -> None:
+    def progress(phase: str) -> None:
+        write(CHANNEL, Progress.model_validate({"phase": phase}))
+
+    device = choose_device(request.device)
+    report = fuse_checkpoint(
+        Path(request.directory, "input"),
+        Path("output"),
+        request.options,
+        filename=request.filename,
+        sha256=request.sha256,
+        probe=Path(request.directory, "probe") if request.probe else None,
+        device=device,
+        progress=progress,
+        tell=_tell,
+        allowed_globals=request.allowed_globals,
+    )
+    Path("report.json").write_text(report.model_dump_json(), encoding="utf-8")
 
 
 def _failure(error: Exception) -> Rejected:

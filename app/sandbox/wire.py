@@ -38,6 +38,7 @@ class Request(_Message):
     mode: Mode
     allowed_globals: tuple[str, ...] = ()  # names that the operator lets a checkpoint call
     sha256: str | None = None  # of the input, where it is known
+    look: bool = False  # only say what is in the file
     probe: bool = False  # whether the caller gave inputs of his own
 
 

@@ -25,8 +25,10 @@ from app.sandbox.proof import Demand, NotConfined, Proof, prove
 from app.sandbox.supervisor import Forge
 from app.settings import InvalidSettings, Settings, make_data_dir
 from app.storage import open_blobs
+from app.worker.look import Looker
 from app.worker.run_job import Bench, run_job
 
+_LOOK_SECONDS = 0.5  # how soon after its upload a waiting file is looked at
 _SHARE_OF_MEMORY = 0.8  # of the machine's, for one job: the rest is for the service and the files' pages
 
 log = logging.getLogger("fusebox.worker")
@@ -93,12 +95,20 @@ def run_worker(settings: Settings) -> NoReturn:
     _every(settings.heartbeat_seconds, reaper.pass_once, stop)
     _every(settings.sweep_seconds, lambda: _sweep(retention, settings, engine), stop)
     turn = _Turn()
+    looker = Looker(bench, Forge(1))
+    _every(_LOOK_SECONDS, lambda: _look(looker, turn), stop)
     consume(settings.database, engine, worker, settings.queue_poll_seconds, lambda job_id: turn.take(bench, job_id))
     log.info("worker.ready worker=%s", worker)
     while not stop.wait(1.0):
         pass
     turn.closing.set()
     _drain(turn, beats, engine, worker, confinement, settings)
+
+
+def _look(looker: Looker, turn: _Turn) -> None:
+    """At all that waits, for as long as this worker has a job: else it takes what waits itself."""
+    while turn.busy.locked() and not turn.closing.is_set() and looker.look_once():
+        pass
 
 
 def _prove(bench: Bench, settings: Settings, worker: str) -> Proof:
