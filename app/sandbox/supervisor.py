@@ -40,8 +40,9 @@ _KEPT = ("PATH", "LANG", "LC_ALL", "TZ", "LD_LIBRARY_PATH", "CUDA_VISIBLE_DEVICE
 class Forge:
     """A warm parent and the socket to it. Used by one thread at a time."""
 
-    def __init__(self, threads: int, program: str = "app.sandbox.forge") -> None:
+    def __init__(self, threads: int, program: str = "app.sandbox.forge", purpose: str = "jobs") -> None:
         self._program = program
+        self._purpose = purpose  # seen in lists of processes
         self._threads = threads or len(os.sched_getaffinity(0))
         self._process: subprocess.Popen[bytes] | None = None
         self._lines: Lines | None = None
@@ -64,7 +65,7 @@ class Forge:
         ours, theirs = socket.socketpair()
         with theirs:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", self._program, str(theirs.fileno())],
+                [sys.executable, "-m", self._program, str(theirs.fileno()), self._purpose],
                 pass_fds=[theirs.fileno()],
                 env=_environment(self._threads),
                 stdin=subprocess.DEVNULL,

@@ -95,7 +95,7 @@ def run_worker(settings: Settings) -> NoReturn:
     _every(settings.heartbeat_seconds, reaper.pass_once, stop)
     _every(settings.sweep_seconds, lambda: _sweep(retention, settings, engine), stop)
     turn = _Turn()
-    looker = Looker(bench, Forge(1))
+    looker = Looker(bench, Forge(1, purpose="looks"))
     _every(_LOOK_SECONDS, lambda: _look(looker, turn), stop)
     consume(settings.database, engine, worker, settings.queue_poll_seconds, lambda job_id: turn.take(bench, job_id))
     log.info("worker.ready worker=%s", worker)

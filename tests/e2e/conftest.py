@@ -74,7 +74,12 @@ class Server:
 
     def warm_parent(self) -> int:
         worker = self.role("worker")
-        return self.one(lambda: [pid for pid in children(worker) if "app.sandbox.forge" in command(pid)])
+        return self.one(lambda: [pid for pid in children(worker) if _forges(pid, "jobs")])
+
+    def looking_parent(self) -> int:
+        """The other one, which is there once a file was looked at beside a job."""
+        worker = self.role("worker")
+        return self.one(lambda: [pid for pid in children(worker) if _forges(pid, "looks")])
 
     def stopped_child(self) -> int:
         """The child of the running job, caught at work and stopped, so that it stays at work."""
@@ -130,6 +135,10 @@ class Server:
             return self.http.get(path).status_code == 200
         except httpx.TransportError:
             return False
+
+
+def _forges(pid: int, purpose: str) -> bool:
+    return {"app.sandbox.forge", purpose} <= set(command(pid).split("\0"))
 
 
 def children(pid: int) -> list[int]:
