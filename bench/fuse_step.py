@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from app.engine import trees
+from app.engine.formats import read_file
 from app.engine.fuse.replace import apply
 from app.engine.ir import graph as ir
 from app.engine.ir.graph import Const
@@ -27,7 +28,7 @@ class Pair:
 
 def fuse_step_table(source: Path, dtype: torch.dtype) -> list[tuple[str, float, str]]:
     """(name, median milliseconds, note) of ours, two peers and two floors, on the same weights in one run."""
-    job = trees.read(source)
+    job = trees.read_from(read_file(source))
     plan = trees.plan(job, FuseOptions())
     convolutions = [
         node.operation
@@ -63,7 +64,7 @@ def _time(step: Callable[[], object]) -> float:
 
 def _ours(source: Path) -> float:
     """Reading is outside; each run has a tree of its own, as the rewrite edits it. Its weights were touched before."""
-    jobs = [trees.read(source) for _ in range(RUNS + 1)]
+    jobs = [trees.read_from(read_file(source)) for _ in range(RUNS + 1)]
     for job in jobs:
         for module in job.found.module.walk():
             for _, stored in module.tensors():

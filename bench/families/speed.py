@@ -20,7 +20,9 @@ from torch import nn
 from torch.fx.experimental import optimization
 
 from app.engine import fuse_checkpoint, state_dicts, trees
+from app.engine.formats import read_file
 from app.engine.formats.detect import TORCH_ZIP
+from app.engine.fuse.census import count
 from app.engine.fuse.replace import apply
 from app.engine.ir.module import Module
 from app.engine.weights.container import Container
@@ -69,7 +71,7 @@ def _ours(module: Path, weights: Path, name: str) -> _Contenders:
     assert isinstance(container, Container)
 
     def of_module() -> Step:
-        job = trees.read(module, FuseOptions())
+        job = trees.read_from(read_file(module), FuseOptions())
         return _touched(job.found.module, lambda: trees.plan(job, FuseOptions()))
 
     def of_weights() -> Step:
@@ -163,7 +165,7 @@ def _norms_left(steps: _Contenders) -> dict[str, int]:
     for name, prepared in steps.items():
         made: Any = prepared()() if "floor" not in name and "whole" not in name else None
         if isinstance(made, Module):
-            found[name] = trees.count(made).batch_norms
+            found[name] = count(made).batch_norms
         elif isinstance(made, nn.Module):
             found[name] = sum(isinstance(part, nn.BatchNorm2d) for part in made.modules())
     return found
