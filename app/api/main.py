@@ -7,6 +7,7 @@ from fastapi import FastAPI
 
 from app.api import events, fuse, health, jobs, listing, pages, results
 from app.api.deps import Service
+from app.api.examples import EXAMPLES
 from app.api.network.connection import ConnectionLimits
 from app.api.network.guard import Guard
 from app.api.network.hosts import HostRules
@@ -112,6 +113,8 @@ def _complete_document(api: FastAPI, *, keys: bool) -> None:
                 # The framework's own, where a route documents no 422: nothing is ever answered with it.
                 if "HTTPValidationError" in str(operation["responses"].get("422")):
                     del operation["responses"]["422"]
+        for name, example in EXAMPLES.items():
+            parts["schemas"][name]["examples"] = [example]
         for unused in ("HTTPValidationError", "ValidationError"):
             parts["schemas"].pop(unused, None)
         return document

@@ -28,14 +28,13 @@ _TRY_AGAIN_OF = {JobNotFinishedYet.code: "1"}
 
 log = logging.getLogger("fusebox.api")
 
-_TITLES = {
+TITLES = {
     404: ("not-found", "Nothing here", "The paths that exist are listed at /openapi.json."),
     405: (
         "method-not-allowed",
         "This path does not know this method",
         "The Allow header lists the ones that it knows.",
     ),
-    406: ("not-acceptable", "No answer of the asked kind", "Leave out the Accept header."),
 }
 
 
@@ -98,7 +97,7 @@ async def _database_outage(request: Request, error: Exception) -> Response:
 
 async def _http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    code, title, remedy = _TITLES.get(error.status_code, ("http-error", "The request can't be served", ""))
+    code, title, remedy = TITLES.get(error.status_code, ("http-error", "The request can't be served", ""))
     detail = f"{request.method} {request.url.path}: {error.detail}"
     problem = Problem(code, error.status_code, title, detail, remedy)
     headers = dict(error.headers or {})

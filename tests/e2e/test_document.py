@@ -8,6 +8,7 @@ import pytest
 import schemathesis
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
+from jsonschema import Draft202012Validator
 from schemathesis.checks import not_a_server_error
 from schemathesis.generation.modes import GenerationMode
 from schemathesis.specs.openapi.checks import (
@@ -113,6 +114,22 @@ def test_every_problem_is_documented_with_an_example(service: Any) -> None:
     kinds = [one for module in (errors, refusals) for one in vars(module).values() if isinstance(one, type)]
     tree = {one for one in kinds if issubclass(one, errors.AppError)} - {errors.AppError}
     assert told == {(kind.code, kind.status, kind.status) for kind in tree}
+
+
+def test_every_answer_and_upload_is_shown_by_an_example(service: Any) -> None:
+    server, _, _ = service
+    document = server.http.get("/openapi.json").json()
+    schemas = document["components"]["schemas"]
+
+    assert document["openapi"].startswith("3.1.")
+    for name in ("JobView", "JobPage", "Health"):
+        told = {"$ref": f"#/components/schemas/{name}", "components": document["components"]}
+        (example,) = schemas[name]["examples"]
+        Draft202012Validator(told).validate(example)
+    for upload in (document["paths"]["/fuse"]["post"], document["paths"]["/fuse/{name}"]["put"]):
+        parameters = {one["name"]: one for one in upload["parameters"]}
+        assert {"Idempotency-Key", "Content-Digest", "wait"} <= set(parameters)
+        assert all(parameters[name]["example"] for name in ("Idempotency-Key", "Content-Digest"))
 
 
 def test_the_same_holds_where_keys_are_needed(api_with: Callable[..., Any]) -> None:
