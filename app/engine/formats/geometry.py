@@ -21,6 +21,7 @@ DENSE = frozenset(
 )
 _REBUILDS = DENSE | {REBUILD_FROM_TYPE}
 _MAX_EXTENT = 1 << 62
+_MOST_ATTRIBUTES = 1000
 _MAX_REPEATED = 1 << 24  # elements of a tensor with more of them than its storage (expand, unfold)
 
 
@@ -64,6 +65,8 @@ def _attributes_fault(node: Object) -> str | None:
     for part in state if isinstance(state, tuple) else (state,):
         if part is not None and not isinstance(part, dict):
             return "the attributes of a tensor are no dictionary"
+        if len(part or ()) > _MOST_ATTRIBUTES:
+            return "a tensor has attributes without number"
         taken = [key for key in part or () if not isinstance(key, str) or hasattr(torch.Tensor, key)]
         if taken:
             return f"a tensor is given the attribute {str(taken[0])[:40]!r}, which is torch's own"

@@ -15,6 +15,7 @@ from app.engine.ir.sets import OrderedFrozenSet, OrderedSet
 from app.engine.ir.tensors import ORDERED_DICT
 
 _LONGEST_NAME = 1024
+_MOST_KEYWORDS = 1000
 
 
 class Machine:
@@ -228,8 +229,8 @@ class Machine:
 
     def newobj_ex(self, _: None) -> None:
         kwargs, args, origin = self.stack.pop(), self.stack.pop(), self.stack.pop()
-        if not isinstance(kwargs, dict) or not all(isinstance(name, str) for name in kwargs):
-            raise Fault("the keyword arguments are not a dictionary of names")
+        if not isinstance(kwargs, dict) or len(kwargs) > _MOST_KEYWORDS or not all(map(_is_text, kwargs)):
+            raise Fault("the keyword arguments are not a dictionary of some names")
         node = self._object(origin, args, "newobj_ex")
         node.kwargs = kwargs
         self._refuse_tensor_class(node)
@@ -277,7 +278,10 @@ class Machine:
 
     def _take(self, value: Any) -> None:
         """A call or a state is done with once: what its containers get later is not in what was made of them."""
+        if id(value) in self._copied_from:
+            return
         parts = value if isinstance(value, tuple) else (value,)
+        self._copied_from[id(value)] = value
         self._copied_from.update((id(part), part) for part in parts if isinstance(part, (list, dict, OrderedSet)))
 
     def _refuse_late(self, target: Any) -> None:
@@ -295,6 +299,10 @@ class Machine:
             raise Fault("an object gets a second state")
         target.state, target.setter = state, call.origin
         self._take(state)
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str)
 
 
 def _kind(value: Any) -> str:

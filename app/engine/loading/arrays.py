@@ -4,7 +4,7 @@ import re
 from typing import Any, Final
 
 from app.engine.ir.node import MISSING, Global, Object
-from app.engine.loading.instances import is_plain
+from app.engine.loading.instances import MOST_PARTS, is_plain
 
 _KIND: Final = re.compile(r"[<>=|]?(?P<code>[?bBhHiIlLqQefdgFDG]|[biufcSUamMV](?P<size>\d{1,6}))(?:\[\w+\])?")
 _OF_ANY_SIZE: Final = "SUaV"  # only these keep the size that their state gives
@@ -82,9 +82,11 @@ def _are_fields(code: str, size: int, names: Any, fields: Any) -> bool:
     """Of a record: each within it."""
     if names is None and fields is None:
         return True
-    if code != "V" or not isinstance(names, tuple) or not isinstance(fields, dict) or set(names) != set(fields):
+    if code != "V" or not isinstance(names, tuple) or not isinstance(fields, dict) or len(names) > MOST_PARTS:
         return False
-    return all(isinstance(name, str) for name in names) and all(_lies_within(field, size) for field in fields.values())
+    if not all(isinstance(name, str) for name in names) or set(names) != set(fields):
+        return False
+    return all(_lies_within(field, size) for field in fields.values())
 
 
 def _lies_within(field: Any, size: int) -> bool:
@@ -96,6 +98,8 @@ def _lies_within(field: Any, size: int) -> bool:
 
 def _is_unit(value: Any) -> bool:
     """`(metadata, (unit, steps, ...))` of a time."""
+    if isinstance(value, tuple) and len(value) > MOST_PARTS:
+        return False
     parts = [*value] if isinstance(value, tuple) else [value]
     inner = [one for part in parts for one in (part if isinstance(part, tuple) else (part,))]
     return all(is_plain(one) or is_bytes(one) for one in inner)

@@ -11,7 +11,7 @@ from app.engine.loading.allowed import Allowed
 from app.engine.loading.calls import FUNCTIONS, instantiated, may_be_called
 from app.engine.loading.instances import may_be_instantiated
 from app.engine.loading.names import is_held
-from app.engine.loading.states import shadowed
+from app.engine.loading.states import Known, shadowed
 from app.errors import UnsafeGlobals
 
 _SHOWN: Final = 12
@@ -38,9 +38,10 @@ def unsafe_names(file: TorchFile, allowed: Allowed) -> tuple[str, ...]:
     """The names, sorted. Nothing of them is imported to find out."""
     unsafe: set[str] = set()
     held: list[Any] = [file.root]
+    known: Known = {}
     for node in file.objects:
-        unsafe.update(_of_object(node, allowed))
-        held.extend((*_kept(node), node.kwargs, *node.items, node.pairs, node.state))
+        unsafe.update(_of_object(node, allowed, known))
+        held.extend((_kept(node), node.kwargs, *node.items, node.pairs, node.state))
     taken = {node.origin for node in file.objects if isinstance(node.origin, Global)}
     taken |= {node.args[0] for node in file.objects if _carries_attributes(node)}
     taken |= {node.setter for node in file.objects if isinstance(node.setter, Global)}
@@ -50,9 +51,9 @@ def unsafe_names(file: TorchFile, allowed: Allowed) -> tuple[str, ...]:
     return tuple(sorted(name[:_LONGEST] for name in unsafe))
 
 
-def _kept(node: Object) -> tuple[Any, ...]:
+def _kept(node: Object) -> Any:
     """The arguments that a call keeps: the first of a tensor with attributes is called, and known to be harmless."""
-    return node.args[1:] if _carries_attributes(node) else node.args
+    return node.args[3] if _carries_attributes(node) else node.args
 
 
 def _carries_attributes(node: Object) -> bool:
@@ -71,7 +72,7 @@ def _values(held: list[Any]) -> Iterator[Global]:
             held.extend(inside(value))
 
 
-def _of_object(node: Object, allowed: Allowed) -> Iterator[str]:
+def _of_object(node: Object, allowed: Allowed, known: Known) -> Iterator[str]:
     """What of one object is unsafe: what it is made by, its setter, and attributes that shadow what is called."""
     made_of = instantiated(node)
     if made_of is not None:
@@ -83,7 +84,7 @@ def _of_object(node: Object, allowed: Allowed) -> Iterator[str]:
         yield _called(node.setter)
     owner = _called(made_of or node.origin)
     if owner not in allowed:
-        yield from (f"{owner}.{name}" for name in shadowed(node))
+        yield from (f"{owner}.{name}" for name in shadowed(node, known))
 
 
 def _called(origin: Any) -> str:

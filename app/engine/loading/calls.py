@@ -9,6 +9,7 @@ from app.engine.ir.node import MISSING, Global, Object, Storage
 from app.engine.ir.sets import OrderedFrozenSet, OrderedSet
 from app.engine.ir.tensors import is_tensor
 from app.engine.loading.arrays import fits_array, fits_dtype, fits_scalar, is_bytes
+from app.engine.loading.instances import MOST_PARTS
 from app.engine.loading.names import is_held
 from app.engine.loading.states import CONTEXT, OPTIMIZED, is_context
 from app.engine.loading.torch_names import is_layer
@@ -53,6 +54,9 @@ def _anything(node: Object) -> bool:
 
 def _values(node: Object) -> bool:
     """A call of plain values, tuples and lists of them. To read a number from a long text takes its square."""
+    lengths = (len(arg) for arg in node.args if isinstance(arg, (tuple, list)))
+    if len(node.args) > MOST_PARTS or any(length > MOST_PARTS for length in lengths):
+        return False
     parts = [part for arg in node.args for part in (arg if isinstance(arg, (tuple, list)) else (arg,))]
     return _anything(node) and all((_plain(part) and not _is_long(part)) or is_bytes(part) for part in parts)
 
@@ -79,15 +83,18 @@ def _namespace(node: Object) -> bool:
 
 def _collection(node: Object) -> bool:
     """An OrderedDict, Counter or deque; what they are given are containers or nothing."""
-    return (node.state is MISSING or isinstance(node.state, dict)) and all(
-        arg is None or isinstance(arg, (dict, list, tuple, int)) for arg in node.args
-    )
+    fits = len(node.args) <= 2 and (node.state is MISSING or isinstance(node.state, dict))
+    return fits and all(arg is None or isinstance(arg, (dict, list, tuple, int)) for arg in node.args)
 
 
 def _defaultdict(node: Object) -> bool:
     """What makes its missing values is a plain type."""
     maker = node.args[0] if node.args else None
-    return len(node.args) <= 1 and node.state is MISSING and (maker is None or maker in _MAKERS)
+    return (
+        len(node.args) <= 1
+        and node.state is MISSING
+        and (maker is None or (isinstance(maker, Global) and maker in _MAKERS))
+    )
 
 
 def _members(node: Object) -> bool:
@@ -147,7 +154,7 @@ def _partial(node: Object) -> bool:
         return False
     args, kwargs, attributes = state[1:]
     fits = isinstance(args, tuple) and isinstance(kwargs, dict) and attributes in (None, {})
-    return fits and all(map(_plain, (*args, *kwargs.values())))
+    return fits and len(args) + len(kwargs) <= MOST_PARTS and all(map(_plain, (*args, *kwargs.values())))
 
 
 def _logger(node: Object) -> bool:

@@ -16,13 +16,15 @@ _HOLDERS: Final = frozenset(
 )
 # Tuples with names, which are made of what they hold.
 _TUPLES: Final = frozenset({"QConfig", "QConfigDynamic", "_IncompatibleKeys", "PackedSequence", "PackedSequence_"})
-_DEEPEST: Final = 8
+MOST_PARTS: Final = 256
 
 
 def may_be_instantiated(made_of: Global, node: Object) -> bool:
     """Whether making an object of this class, as `node` does, runs nothing of which nobody knows."""
     if is_the_users(made_of):
         return is_held(made_of)
+    if len(node.args) > MOST_PARTS:
+        return False
     args = _given(node)
     if made_of.path in _HOLDERS:
         return not args
@@ -38,12 +40,17 @@ def _given(node: Object) -> tuple[Any, ...]:
     return () if name == "_reconstructor" else node.args[1:]
 
 
-def is_plain(value: Any, depth: int = 0) -> bool:
-    """A number, text or nothing, and lists and tables of them."""
-    if value is None or isinstance(value, (bool, int, float, str, bytes)):
-        return True
-    if depth == _DEEPEST:
-        return False
-    if isinstance(value, dict):
-        return all(map(is_plain, value)) and all(is_plain(one, depth + 1) for one in value.values())
-    return isinstance(value, (list, tuple)) and all(is_plain(one, depth + 1) for one in value)
+def is_plain(value: Any) -> bool:
+    """A number, text or nothing, or a few of them in lists and tables."""
+    left, parts = [value], 0
+    while left:
+        part, parts = left.pop(), parts + 1
+        if parts + len(left) > MOST_PARTS:
+            return False
+        if isinstance(part, (list, tuple, dict)):
+            if len(part) > MOST_PARTS:
+                return False
+            left.extend((*part, *part.values()) if isinstance(part, dict) else part)
+        elif not (part is None or isinstance(part, (bool, int, float, str, bytes))):
+            return False
+    return True

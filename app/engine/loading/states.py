@@ -2,7 +2,7 @@
 
 import re
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final
 
 from torch import Tensor, nn
@@ -30,27 +30,47 @@ _METHODS: Final = frozenset({*dir(OrderedDict), *dir(list), *dir(Tensor), *dir(n
 _MOST_LAYERS: Final = 1000
 
 
-def shadowed(node: Object) -> Iterator[str]:
+# What was found in a container, by its id and what was asked: any number of objects may have the same one.
+Known = dict[tuple[int, str], tuple[str, ...]]
+
+
+def shadowed(node: Object, known: Known) -> Iterator[str]:
     """Names of attributes by which the object would be taken for another one, or told what to run."""
-    for part in node.state if isinstance(node.state, tuple) else (node.state,):
-        if isinstance(part, dict):
-            yield from (key for key, value in part.items() if _shadows(key, value))
+    yield from _once(known, node.state, "shadows", lambda: _shadowing(node.state))
     if isinstance(node.origin, Global) and node.origin.path.startswith(_COMPILERS) and isinstance(node.state, dict):
         yield from (key for key in _SETTINGS if not _are_switches(node.state.get(key)))
     if node.state is not MISSING:
-        yield from _trusted(node)
+        yield from _trusted(node, known)
 
 
-def _trusted(node: Object) -> Iterator[str]:
+def _once(known: Known, container: Any, question: str, look: Callable[[], Iterable[str]]) -> tuple[str, ...]:
+    key = (id(container), question)
+    if key not in known:
+        known[key] = tuple(look())
+    return known[key]
+
+
+def _shadowing(state: Any) -> Iterator[str]:
+    for part in state if isinstance(state, tuple) else (state,):
+        if isinstance(part, dict):
+            yield from (key for key, value in part.items() if _shadows(key, value))
+
+
+def _methods_in(state: dict[Any, Any]) -> Iterator[str]:
+    return (key for key, value in state.items() if key in _METHODS and _is_callable(value))
+
+
+def _trusted(node: Object, known: Known) -> Iterator[str]:
     """What the class's own `__setstate__` and methods would call or count by, without a look at what it is."""
     owner = class_of(node) or node.origin
     path = owner.path if isinstance(owner, Global) else ""
     state = node.state if isinstance(node.state, dict) else None
     if path in _BARE:
-        yield from (key for key, value in (state or {}).items() if key in _METHODS and _is_callable(value))
-        yield from () if state is not None else ("state",)
+        yield from ("state",) if state is None else _once(known, state, "methods", lambda: _methods_in(state))
     elif path.startswith("torch.optim.") and state is not None:
-        yield from (key for key in ("param_groups", "state", "defaults") if not _are_tables(key, state.get(key)))
+        for key in ("param_groups", "state", "defaults"):
+            value = state.get(key)
+            yield from _once(known, value, key, lambda: () if _are_tables(key, value) else (key,))  # noqa: B023
     elif path.startswith("torch.nn.modules.rnn.") and state is not None:
         layers = state.get("num_layers", 1)
         yield from () if type(layers) is int and layers <= _MOST_LAYERS else ("num_layers",)

@@ -120,8 +120,32 @@ _QUIET: dict[str, bytes] = {
     "an ordered dictionary that is asked": a.state(a.calls("collections.OrderedDict"), items=name("m", "f")),
 }
 
+_MANY, _WIDE = 20_000, 20_000
+_LIST = b"](" + b"K\x01" * _WIDE + b"e"
+_TABLE = b"}(" + b"".join(plain(number) + b"N" for number in range(_WIDE)) + b"u"
+_PLACE = b"r\x01\x00\x00\x00"
+_AGAIN = b"j\x01\x00\x00\x00"
+
+
+def _shared(value: bytes, each: bytes) -> bytes:
+    """What stands in the memo once and is given to many: looked at each time it would take hours."""
+    return value + _PLACE + b"0](" + each * _MANY + b"e"
+
+
+_CROWDS = {
+    "a list for many calls": _shared(_LIST, name("builtins", "slice") + _AGAIN + b"\x85R"),
+    "arguments of many calls": _shared(b"(" + b"K\x01" * _WIDE + b"t", name("torch", "device") + _AGAIN + b"R"),
+    "a list for many objects": _shared(_LIST, _new("torch.nn.modules.linear.Identity")[:-3] + _AGAIN + b"\x85\x81"),
+    "a state of many objects": _shared(_TABLE, name("m", "C") + b")\x81" + _AGAIN + b"b"),
+    "settings of many types": _shared(_TABLE, name("numpy", "dtype") + plain("V8") + _AGAIN + b"\x86R"),
+    "a maker that is a list": a.call(name("collections", "defaultdict"), b"]"),
+    "a type with lists for names": a.calls("numpy.dtype", "V8") + plain((3, "|", None, ([],), {}, 8, 1, 0)) + b"b",
+}
+
 
 def recipes() -> Iterator[Recipe]:
+    for what, content in _CROWDS.items():
+        yield Recipe(f"crowd: {what}", lambda c, content=content: a.instead_of_model(content))
     for what, operations in _FIRES.items():
         yield Recipe(f"detour: {what}", lambda c, made=operations: a.beside_model(made(c)), fires=True)
     for what, content in _QUIET.items():
