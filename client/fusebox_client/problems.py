@@ -22,8 +22,9 @@ class Problem:
     facts: Mapping[str, Any] = field(default_factory=dict)
 
     def __str__(self) -> str:
-        parts = (self.title, self.detail, self.remedy and f"What to do: {self.remedy}")
-        return " ".join(f"{part.rstrip('.')}." for part in parts if part) + f" [{self.code}]"
+        what = ": ".join(part.rstrip(".") for part in (self.title, self.detail) if part)
+        todo = f" What to do: {self.remedy.rstrip('.')}." if self.remedy else ""
+        return f"{what}.{todo} [{self.code}]"
 
 
 class FuseboxError(Exception):

@@ -104,7 +104,7 @@ def test_the_slowest_batch_decides_about_speed(report: dict[str, Any]) -> None:
     found = FuseReport.of({**report, "latency": latency})
 
     assert [judge(found, Demands(speedup=wanted))[0].met for wanted in (1.25, 1.3)] == [True, False]
-    assert "batch 8: 5.00 ms before, 4.00 ms after (1.25 times as fast)" in report_markdown(found)
+    assert "batch 8: 5.00 ms before, 4.00 ms after (1.25 times as fast, median of the turns)" in report_markdown(found)
 
 
 def test_markdown_holds_figures_verdict_and_gates_and_no_markup_of_the_uploads(report: dict[str, Any]) -> None:
@@ -142,7 +142,7 @@ def test_a_problem_reads_well_and_keeps_its_further_members() -> None:
         }
     )
 
-    assert str(problem) == "Too large. 9 bytes. What to do: Cut. [too-large]"
+    assert str(problem) == "Too large: 9 bytes. What to do: Cut. [too-large]"
     assert problem.facts == {"limit_bytes": 8}
     assert "`too-large`" in problem_markdown(problem, "a<b>.pt")
     assert r"a\<b\>.pt" in problem_markdown(problem, "a<b>.pt")

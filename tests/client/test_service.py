@@ -10,6 +10,7 @@ from collections.abc import Callable
 from itertools import islice, pairwise
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -190,6 +191,17 @@ def test_jobs_are_listed_page_by_page_the_newest_first(service: Server, small: P
     everything = [job.id for job in fusebox.jobs(page_size=100)]
     assert [job.id for job in fusebox.jobs(page_size=3)] == everything
     assert len(set(everything)) == len(everything)
+
+
+def test_the_callers_own_inputs_are_those_of_the_comparison(fusebox: Fusebox, small: Path, tmp_path: Path) -> None:
+    inputs = tmp_path / "inputs.npy"
+    np.save(inputs, np.random.default_rng(0).normal(size=(3, 3, 12, 14)).astype(np.float32))
+
+    report = fusebox.fuse(small, probe=inputs).report()
+
+    assert report.equivalence is not None
+    assert report.equivalence.probe.source == "caller"
+    assert report.equivalence.probe.shape == ((3, 3, 12, 14),)
 
 
 def test_latency_is_measured_where_it_is_asked_for(fusebox: Fusebox, small: Path) -> None:

@@ -73,7 +73,7 @@ class Screen:
 
     def again(self, reason: str, seconds: float) -> None:
         """The callback of attempts that failed."""
-        self.say(f"{reason}; trying again in {seconds:.0f} s")
+        self.say(f"{reason}; trying again in {seconds:.1f} s")
 
     def _show_bar(self, progress: Progress, going: str) -> None:
         if self._bars is None or self._direction != progress.direction:

@@ -84,6 +84,6 @@ def latency_lines(report: FuseReport) -> Iterator[str]:
         return
     for row in report.latency.rows:
         times = f"{row.before_ms:.2f} ms before, {row.after_ms:.2f} ms after"
-        yield f"batch {row.batch}: {times} ({row.ratio:.2f} times as fast)"
+        yield f"batch {row.batch}: {times} ({row.ratio:.2f} times as fast, median of the turns)"
     if report.latency.sentence:
         yield report.latency.sentence

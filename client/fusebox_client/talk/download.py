@@ -19,7 +19,7 @@ import httpx
 
 from fusebox_client.problems import DigestMismatch, UnexpectedAnswer, answer_error
 from fusebox_client.progress import Meter, Progress
-from fusebox_client.talk.patience import Patience, ask, unreachable
+from fusebox_client.talk.patience import Patience, ask, unreachable, why
 from fusebox_client.talk.steps import Call, Stream, Talk, block, close, open_stream, pause, receive
 
 _WRITE = 1 << 20
@@ -95,7 +95,7 @@ def _attempt(remote: Remote, part: Path, have: int, progress: Callable[[Progress
     try:
         stream = yield from open_stream(Call("GET", remote.path, headers))
     except httpx.TransportError as error:
-        return _Cut(str(error) or type(error).__name__, error=error)
+        return _Cut(why(error), error=error)
     try:
         return (yield from _take(remote, part, have, stream, progress))
     finally:
@@ -131,7 +131,7 @@ def _copy(stream: Stream, file: BinaryIO, meter: Meter) -> Talk[_Cut | None]:
         try:
             piece = yield from receive(stream)
         except httpx.TransportError as error:
-            piece, cut = b"", _Cut(str(error) or type(error).__name__, error=error)
+            piece, cut = b"", _Cut(why(error), error=error)
         if meter.done + len(piece) > meter.total:
             raise UnexpectedAnswer(f"{stream.head.url} sends more than the {meter.total:,} bytes that it announced.")
         batch += piece

@@ -1,6 +1,7 @@
 """Trying again: what is worth another attempt, and after which pause."""
 
 import random
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -52,7 +53,7 @@ def ask(call: Call, patience: Patience) -> Talk[httpx.Response]:
         except httpx.TransportError as error:
             if last or isinstance(error, _HOPELESS):
                 raise unreachable(error) from error
-            reason, seconds = _why(error), patience.seconds(attempt)
+            reason, seconds = why(error), patience.seconds(attempt)
         else:
             if answer.is_success or answer.status_code == 304:
                 return answer
@@ -70,13 +71,14 @@ def unreachable(error: httpx.TransportError) -> Unreachable:
         where = f"{error.request.url.scheme}://{error.request.url.netloc.decode()}"
     except RuntimeError:  # it happened before there was a request
         where = "the service"
-    return Unreachable(f"{where} does not answer: {_why(error)}.")
+    return Unreachable(f"{where} does not answer: {why(error)}.")
 
 
-def _why(error: httpx.TransportError) -> str:
+def why(error: httpx.TransportError) -> str:
+    """What broke, in a few words."""
     if isinstance(error, httpx.ReadTimeout):
         return "no answer in time"
-    return str(error) or type(error).__name__
+    return re.sub(r"^\[Errno -?\d+\] ", "", str(error)) or type(error).__name__
 
 
 def _worth_another(answer: httpx.Response) -> bool:

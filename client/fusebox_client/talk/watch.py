@@ -10,7 +10,7 @@ import httpx
 
 from fusebox_client.problems import StillRunning, UnexpectedAnswer, answer_error
 from fusebox_client.talk.jobs import job_path, read
-from fusebox_client.talk.patience import Patience
+from fusebox_client.talk.patience import Patience, why
 from fusebox_client.talk.sse import Event, EventReader
 from fusebox_client.talk.steps import Call, Stream, Talk, close, open_stream, pause, receive
 from fusebox_client.views import JobView, read_job
@@ -82,7 +82,7 @@ def _by_events(one: Watch) -> Talk[JobView]:
         try:
             stream = yield from open_stream(_events(one))
         except httpx.TransportError as error:
-            failures, reason = failures + 1, str(error) or type(error).__name__
+            failures, reason = failures + 1, why(error)
         else:
             try:
                 came = yield from _read_events(one, stream)
