@@ -38,7 +38,7 @@ def base_url() -> None:
 
 @pytest.fixture(scope="session")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """One service for all tests that leave it well."""
+    """One service for all tests; who stops it starts it again."""
     running = Server(tmp_path_factory.mktemp("browser") / "data", "serve", {})
     running.start()
     yield running
@@ -55,21 +55,10 @@ def locked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     running.close()
 
 
-@pytest.fixture
-def fragile(tmp_path: Path) -> Iterator[Server]:
-    """A service that the test may stop and start again."""
-    running = Server(tmp_path / "data", "serve", {})
-    running.start()
-    yield running
-    running.close()
-
-
 @pytest.fixture(autouse=True)
 def _stays_at_home(request: pytest.FixtureRequest, context: BrowserContext) -> Iterator[None]:
     """No request leaves the origin, no script fails, and nothing breaks the pages' own policy."""
-    servers = [
-        request.getfixturevalue(name) for name in ("service", "locked", "fragile") if name in request.fixturenames
-    ]
+    servers = [request.getfixturevalue(name) for name in ("service", "locked") if name in request.fixturenames]
     own = (*(f"{server.url}/" for server in servers), "blob:", "data:", "file://", "about:")
     context.set_default_timeout(60_000)
     asked: list[str] = []

@@ -23,14 +23,14 @@ def test_a_running_job_shows_what_was_recognised_and_its_phases(
     service.until(lambda: service.job(page.url.rsplit("/", 1)[1])["state"] == "canceled")
 
 
-def test_the_page_goes_on_by_itself_after_a_restart_of_the_service(page: Page, fragile: Server, long_job: Path) -> None:
-    job_id = fragile.upload(long_job)
-    page.goto(f"{fragile.url}/jobs/{job_id}")
+def test_the_page_goes_on_by_itself_after_a_restart_of_the_service(page: Page, service: Server, long_job: Path) -> None:
+    job_id = service.upload(long_job)
+    page.goto(f"{service.url}/jobs/{job_id}")
     expect(page.locator(".phases")).to_be_visible()
 
-    fragile.kill()
+    service.kill()
     expect(page.locator("#lost")).to_contain_text("The connection to the service is lost")
-    fragile.start()
+    service.start()
 
     expect(page.locator("#lost")).to_be_hidden()
     expect(page.locator("#state")).to_have_text("fused", timeout=60_000)

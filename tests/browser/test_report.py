@@ -49,8 +49,12 @@ def test_each_download_is_what_the_service_gives(page: Page, opened: Report) -> 
 
     model = saved(page.get_by_role("link", name="Download").inner_text())
     assert hashlib.sha256(model).hexdigest() == opened.output.sha256
-    assert Report.model_validate_json(saved("Report, JSON")) == opened
+    assert Report.model_validate_json(saved("JSON")) == opened
     assert saved("With report (zip)")[:2] == b"PK"
+    assert opened.input.filename in saved("Markdown").decode()
+    with page.expect_popup() as popup:
+        page.get_by_role("link", name="Report, HTML").click()
+    expect(popup.value.get_by_role("heading", name="It computes the same")).to_be_visible()
 
 
 def test_a_layer_is_found_by_search_and_explained(page: Page, opened: Report) -> None:

@@ -113,7 +113,9 @@ function downloads(job) {
   return [
     downloadLink(`Download ${bytes(job.output.bytes)}`, `${path}/model`, stem, { main: true }),
     downloadLink("With report (zip)", `${path}/bundle`, `${stem}.zip`),
-    downloadLink("Report, JSON", `${path}/report`, `${stem}.report.json`),
+    downloadLink("Report, HTML", `${path}/report.html`, `${stem}.report.html`, { open: true }),
+    downloadLink("Markdown", `${path}/report.md`, `${stem}.report.md`),
+    downloadLink("JSON", `${path}/report`, `${stem}.report.json`),
   ];
 }
 
