@@ -8,7 +8,7 @@ import { offerKey } from "./lib/key.js";
 import { problemOf, problemPanel } from "./lib/problem.js";
 import { ask, at } from "./lib/service.js";
 import { STATES, isOver } from "./lib/states.js";
-import { phaseList, recognisedCard, spoken } from "./phases.js";
+import { phaseList, recognisedCard, recognisedLine, spoken } from "./phases.js";
 import { reportView } from "./report/view.js";
 import { watch } from "./watch.js";
 
@@ -59,7 +59,7 @@ function tell(job) {
   const began = job.started_at && Date.parse(job.started_at);
   const ended = job.finished_at ? Date.parse(job.finished_at) : Date.now();
   const took = began && ended > began ? `${job.finished_at ? "took" : "running for"} ${duration((ended - began) / 1000)}` : null;
-  byId("about").textContent = [bytes(job.input.bytes), `sent ${ago(job.created_at)}`, took, job.attempts > 1 && `attempt ${job.attempts}`, `job ${job.id.slice(0, 8)}`].filter(Boolean).join(" · ");
+  byId("about").textContent = [recognisedLine(job.recognised), bytes(job.input.bytes), `sent ${ago(job.created_at)}`, took, job.attempts > 1 && `attempt ${job.attempts}`, `job ${job.id.slice(0, 8)}`].filter(Boolean).join(" · ");
 }
 
 function announce(text) {

@@ -1,7 +1,7 @@
 // Where a job stands, step by step, and what its file was recognised as.
 
 import { h } from "./lib/dom.js";
-import { bytes, number } from "./lib/format.js";
+import { bytes, number, plural } from "./lib/format.js";
 
 const STEPS = [
   ["queued", "Waiting", "for a free worker"],
@@ -40,6 +40,12 @@ export function spoken(job) {
 }
 
 const SOURCES = { ema: "EMA weights (“ema”)", model: "the model itself (“model”)", "": "the file is the model" };
+
+/** The same in a few words, for the line below a name: null before anything is known. */
+export function recognisedLine(found) {
+  if (!found) return null;
+  return [found.family, found.classes !== null && plural(found.classes, "class", "classes"), found.dtype].filter(Boolean).join(" · ");
+}
 
 /** What the file holds, before anything is fused. */
 export function recognisedCard(job) {

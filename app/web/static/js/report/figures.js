@@ -31,7 +31,7 @@ function card(name, value, below) {
 
 function pair(before, after) {
   if (before === after) return before;
-  return [h("span", { class: "before" }, before), h("span", { class: "arrow", "aria-label": "to" }, " → "), after];
+  return [h("span", { class: "before" }, before), h("span", { class: "arrow", "aria-label": "to" }, " → "), h("span", {}, after)];
 }
 
 function latency(measured) {

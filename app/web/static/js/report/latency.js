@@ -3,8 +3,9 @@
 import { h } from "../lib/dom.js";
 import { plural } from "../lib/format.js";
 
-/** 12.345 -> "12.3 ms" */
+/** 12.345 -> "12.3 ms", 1084 -> "1.08 s" */
 export function milliseconds(value) {
+  if (value >= 1000) return `${(value / 1000).toPrecision(3)} s`;
   return `${value >= 100 ? value.toFixed(0) : value >= 10 ? value.toFixed(1) : value.toFixed(2)} ms`;
 }
 
