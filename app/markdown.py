@@ -15,9 +15,8 @@ _ROWS: Final = 100
 _LONGEST: Final = 300
 
 _SCOPES: Final = {
-    "model": "Both models were run end to end on the same inputs",
-    "blocks": "The outermost class is not known, so each replaced block was run by itself, before and after",
-    "none": "Nothing was replaced, so there is nothing to compare",
+    "model": "Both models were run end to end on",
+    "blocks": "The outermost class is not known, so each replaced block was run by itself, before and after, on",
 }
 
 
@@ -109,10 +108,11 @@ def _evidence(equivalence: Equivalence) -> Iterator[str]:
     stored, native = equivalence.stored, equivalence.native
     yield "## Why it can be trusted"
     yield ""
-    given = "that you gave" if equivalence.probe.source == "caller" else f"of seed {equivalence.probe.seed}"
+    random = f"random inputs (seed {equivalence.probe.seed})"
+    given = "inputs of yours" if equivalence.probe.source == "caller" else random
     shapes = ", ".join(_shape(shape) for shape in equivalence.probe.shape)
     where = f"{shapes or 'of each block'}, on {_code(equivalence.probe.device)}"
-    yield f"{_SCOPES[equivalence.scope]}: inputs {given}, {where}."
+    yield f"{_SCOPES[equivalence.scope]} {given}, {where}."
     yield ""
     rows = [
         ("the algebra, in float64", f"{equivalence.identity.relative:.1e}", ""),

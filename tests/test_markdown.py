@@ -95,7 +95,7 @@ def test_it_tells_what_was_done_and_why_it_can_be_trusted() -> None:
     assert "Read as YOLOv7, 80 classes, float16, from `ema`." in document
     assert "The fused model computes the same. The outputs moved by 2.5e-04 of their size in float32" in document
     assert "the original's own rounding there makes 3.1e-04" in document
-    assert "Both models were run end to end on the same inputs: inputs of seed 7, 2×3×64×96, on `cpu`." in document
+    assert "Both models were run end to end on random inputs (seed 7), 2×3×64×96, on `cpu`." in document
     assert "75 MB were dropped" in document
     figures, evidence, replaced, refused, removed, files = _tables(document)
     assert figures[1] == ["parameters", "37,196,556", "36,907,898", "-0.8%"]
@@ -119,6 +119,14 @@ def test_a_difference_is_told_as_one() -> None:
     failed = {**_REPORT["equivalence"], "passed": False}
 
     assert "**The fused model differs.**" in report_markdown(_report(equivalence=failed))
+
+
+def test_inputs_of_the_callers_own_are_told_as_such() -> None:
+    probe = {**_REPORT["equivalence"]["probe"], "source": "caller"}
+
+    assert "on inputs of yours, 2×3×64×96" in report_markdown(
+        _report(equivalence={**_REPORT["equivalence"], "probe": probe})
+    )
 
 
 def test_latency_is_told_with_its_sentence_and_its_spread() -> None:

@@ -5,15 +5,15 @@ from threading import Event
 
 from fastapi import FastAPI
 
-from app.api import events, fuse, health, jobs, listing, pages, results
 from app.api.deps import Service
-from app.api.examples import EXAMPLES
 from app.api.network.connection import ConnectionLimits
 from app.api.network.guard import Guard
 from app.api.network.hosts import HostRules
+from app.api.openapi.examples import EXAMPLES
 from app.api.problems import install_problems
 from app.api.receiving.admission import Admission
 from app.api.receiving.uploads import UploadLimits
+from app.api.routes import events, fuse, health, jobs, listing, pages, results
 from app.api.schemas import ProblemDocument
 from app.api.watching import Watch
 from app.jobs.database import open_database

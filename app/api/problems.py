@@ -9,7 +9,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from starlette.routing import Match
 
-from app.api.documented import MEDIA_TYPE
+from app.api.openapi.documented import MEDIA_TYPE
 from app.api.refusals import InvalidKey, JobNotFinishedYet
 from app.api.schemas import problem_document
 from app.errors import (

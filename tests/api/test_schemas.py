@@ -3,7 +3,7 @@
 import pytest
 from pydantic import BaseModel
 
-from app.api.examples import EXAMPLES
+from app.api.openapi.examples import EXAMPLES
 from app.api.schemas import Health, JobPage, JobView
 
 

@@ -3,7 +3,9 @@
 import asyncio
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
 from urllib.parse import urlsplit
@@ -109,6 +111,28 @@ def test_a_database_that_goes_away_is_503_until_it_is_back(serve: Callable[..., 
 
         assert len(api.blobs()) == 1  # that of the job before
         assert api.http.get("/readyz").json()["checks"]["database"] == "failed: OperationalError"
+        assert "Traceback" not in api.log.read_text()
+
+
+def test_who_follows_a_job_stays_connected_through_an_outage_and_who_waits_is_told(
+    serve: Callable[..., Any], postgres: str
+) -> None:
+    with _relayed(postgres) as (relay, url):
+        api = serve("api", database_url=f"{url}/postgres")
+        job = api.http.post("/fuse", files=_FILE).json()["links"]
+        with api.http.stream("GET", job["events"]) as following, ThreadPoolExecutor(1) as pool:
+            lines = following.iter_lines()
+            while not next(lines).startswith("data: "):
+                pass
+            waiting = pool.submit(httpx.get, f"{api.url}{job['self']}?wait=60", timeout=70)
+            time.sleep(0.3)
+
+            relay.cut()
+
+            _outage(waiting.result(), "database-unavailable")
+            assert [next(lines), next(lines)] == ["", ": "]  # the end of the event, then a sign of life
+            api.stop()
+            assert set(lines) <= {"", ": "}  # and its end is whole: it was not cut off
         assert "Traceback" not in api.log.read_text()
 
 

@@ -7,7 +7,7 @@ from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from app.api.deps import BaseUrl, CallerDep, Service, ServiceDep
-from app.api.documented import OF_CALLERS, documented
+from app.api.openapi.documented import OF_CALLERS, documented
 from app.api.refusals import CrossSite
 from app.api.schemas import JobView, view_job
 from app.api.sending.conditions import etag_of, names

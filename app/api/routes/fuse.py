@@ -9,17 +9,17 @@ from starlette.responses import Response
 
 from app.api.access import Caller
 from app.api.deps import BaseUrl, CallerDep, Service, ServiceDep
-from app.api.documented import OF_CALLERS, OF_UPLOADS, documented, of_jobs
-from app.api.jobs import answer_job
+from app.api.openapi.documented import OF_CALLERS, OF_UPLOADS, documented, of_jobs
+from app.api.openapi.uploading import body_of_form, parameters_of_body
 from app.api.receiving.accepting import Receive, accept
 from app.api.receiving.bodies import receive_body
 from app.api.receiving.forms import receive_form
 from app.api.receiving.multipart import read_boundary
 from app.api.receiving.uploads import Received, Reception
-from app.api.results import BYTES, answer_bundle, answer_model
+from app.api.routes.jobs import answer_job
+from app.api.routes.results import BYTES, answer_bundle, answer_model
 from app.api.schemas import JobView, job_path
 from app.api.sending.negotiation import preferred
-from app.api.uploading import body_of_form, parameters_of_body
 from app.api.waiting import Wait, WaitDep, job_or_404, wait_for
 from app.errors import InvalidOption, JobCanceled, JobNotFound, MalformedUpload
 

@@ -10,9 +10,9 @@ from starlette.responses import Response, StreamingResponse
 
 from app.api.access import Caller, identify
 from app.api.deps import BaseUrl, CallerDep, Service, ServiceDep
-from app.api.documented import OF_CALLERS, documented
-from app.api.jobs import answer_job
+from app.api.openapi.documented import OF_CALLERS, documented
 from app.api.refusals import InvalidKey, JobNotFinishedYet, MissingKey
+from app.api.routes.jobs import answer_job
 from app.api.schemas import JobView, view_job
 from app.api.waiting import WaitDep, job_or_404, wait_for
 from app.errors import InvalidOption, JobNotFound

@@ -7,7 +7,7 @@ from fastapi import APIRouter
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 
 from app.api.deps import Service, ServiceDep
-from app.api.documented import documented
+from app.api.openapi.documented import documented
 from app.api.schemas import Health, Sandbox
 from app.jobs.liveness import confinements
 

@@ -7,7 +7,7 @@ from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from app.api.deps import CallerDep, Service, ServiceDep
-from app.api.documented import OF_CALLERS, documented, of_jobs
+from app.api.openapi.documented import OF_CALLERS, documented, of_jobs
 from app.api.problems import answer_problem
 from app.api.refusals import RangeNotSatisfiable
 from app.api.schemas import job_path

@@ -11,7 +11,7 @@ from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
 from app.api.deps import BaseUrl, CallerDep, ServiceDep
-from app.api.documented import OF_CALLERS, documented
+from app.api.openapi.documented import OF_CALLERS, documented
 from app.api.refusals import InvalidCursor
 from app.api.schemas import JobPage, view_job
 from app.errors import InvalidOption
