@@ -7,6 +7,8 @@ from typing import Final
 _WRAPPERS: Final = ("module.", "_orig_mod.")
 # Of training code around a model; some models' own names begin so, too.
 _HOLDERS: Final = ("model.", "net.", "network.", "backbone.", "encoder.", "generator.", "student.", "ema.")
+# Those that hold all of a model: what stands beside a backbone or an encoder is part of a larger one.
+_WHOLE: Final = tuple(part for part in _HOLDERS if part not in ("backbone.", "encoder."))
 
 
 def wrapper_prefix(names: Iterable[str]) -> str:
@@ -25,6 +27,15 @@ def prefixes(names: Iterable[str]) -> Iterator[str]:
         yield prefix
     if shortest:
         yield ""
+
+
+def prefixes_of_some(names: Iterable[str]) -> Iterator[str]:
+    """What may stand before a model's names alone, where others stand beside them: SWA's counter, a loss's weights."""
+    listed = list(names)
+    for part in (*_WRAPPERS, *_WHOLE):
+        inside = [name.removeprefix(part) for name in listed if name.startswith(part)]
+        if 0 < len(inside) < len(listed):
+            yield from (part + longer for longer in prefixes(inside))
 
 
 def _longest(names: list[str], known: tuple[str, ...]) -> str:

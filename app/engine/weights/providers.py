@@ -1,17 +1,19 @@
 """Who knows architectures: our own families, then the packages that are installed."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from heapq import nlargest
 
 from app.engine.weights.blueprint import Blueprint, Match, Mismatch, Provider
 from app.engine.weights.container import Container, Tensors
 from app.engine.weights.families import FAMILIES_PROVIDER
-from app.engine.weights.naming import prefixes
+from app.engine.weights.naming import prefixes, prefixes_of_some
 from app.engine.weights.wanted import Architecture
 from app.engine.zoo.provider import ZOO_PROVIDER
 from app.errors import ArchitectureMismatch, UnknownArchitecture
 
 _MOST_MATCHES = 5
+_SHOWN = 4
 
 
 def providers() -> tuple[Provider, ...]:
@@ -41,6 +43,10 @@ def build(wanted: Architecture, container: Container) -> tuple[str, Blueprint]:
             return prefix, found
         if closest is None or found.count < closest.count:
             closest = found
+    for prefix, inside in _parts(container.tensors):
+        found = provider.build(wanted, inside)
+        if isinstance(found, Blueprint):
+            return prefix, _with_beside(found, prefix, container.tensors)
     assert closest is not None
     raise ArchitectureMismatch(
         f"the file does not hold the weights of {wanted.text}: {closest.sentence()}",
@@ -56,6 +62,32 @@ def without(prefix: str, tensors: Tensors) -> Tensors:
     return {name.removeprefix(prefix): node for name, node in tensors.items()} if prefix else tensors
 
 
+def _parts(tensors: Tensors) -> Iterator[tuple[str, Tensors]]:
+    """Tensors that may be all of a model, and their prefix; no second model of the same names stands beside them."""
+    for prefix in prefixes_of_some(tensors):
+        inside = without(prefix, {name: node for name, node in tensors.items() if name.startswith(prefix)})
+        beside = [name for name in tensors if not name.startswith(prefix)]
+        if not any(prefix + name in tensors for name in beside) and not _is_twofold(list(inside), set(beside)):
+            yield prefix, inside
+
+
+def _is_twofold(names: Sequence[str], beside: set[str]) -> bool:
+    """Whether all of the names stand there once more, behind something else."""
+    before = (name.removesuffix(names[0]) for name in beside if name.endswith(names[0]))
+    return any(all(other + name in beside for name in names) for other in before)
+
+
+def _with_beside(found: Blueprint, prefix: str, tensors: Tensors) -> Blueprint:
+    """The model, and what stands beside its names: it stays as it is."""
+    beside = {name: node for name, node in tensors.items() if not name.startswith(prefix)}
+    shown = ", ".join(list(beside)[:_SHOWN]) + (", ..." if len(beside) > _SHOWN else "")
+    note = (
+        f"{len(beside):,} of {len(tensors):,} tensors do not begin with {prefix!r} and are no part of {found.read_as}: "
+        f"a file of weights keeps them as they are ({shown})"
+    )
+    return replace(found, loose={**found.loose, **beside}, notes=(*found.notes, note))
+
+
 def best_matches(container: Container) -> tuple[Match, ...]:
     """The architectures that fit a file best, the best first."""
     found: dict[str, Match] = {}
@@ -66,7 +98,7 @@ def best_matches(container: Container) -> tuple[Match, ...]:
 
 
 def _matches(container: Container) -> Iterator[Match]:
-    for prefix in prefixes(container.tensors):
-        tensors = without(prefix, container.tensors)
+    whole = ((prefix, without(prefix, container.tensors)) for prefix in prefixes(container.tensors))
+    for _, tensors in (*whole, *_parts(container.tensors)):
         for provider in providers():
             yield from provider.matches(tensors)

@@ -21,7 +21,8 @@ def testimony_on(
         baseline = evidence.units[0] if evidence.units else None
         if witness is None or baseline is None:
             return figures, ""
-        written = {name.removeprefix(job.prefix): stored(node).read() for name, node in after.items()}
+        names = (name for name in after if name.startswith(job.prefix))
+        written = {name.removeprefix(job.prefix): stored(after[name]).read() for name in names}
         followed = plan.units is job.blueprint.units  # a program puts out what its islands read, beside its own
         own, beside = baseline.proof.outputs if followed else (baseline.proof.outputs, ())
         whole = not beside and len(baseline.graph.inputs) == 1

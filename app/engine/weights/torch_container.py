@@ -28,6 +28,7 @@ _PLAIN: Final = (
 )
 # Where one of these dictionaries keeps its weights in turn.
 _INNER: Final = ("module", "model", "state_dict", "ema", "shadow", "model_state_dict")
+_DEEPEST: Final = 4  # keys that lead to one
 _TRAINING: Final = "training state that inference does not read"
 _SURROGATES: Final = re.compile("[\ud800-\udfff]")  # halves of a character, that no report could name
 
@@ -60,15 +61,18 @@ def _places(root: Any) -> Iterator[Place]:
         return
     known = (*_AVERAGED, *_PLAIN)
     for key in (*known, *(key for key in table if isinstance(key, str) and key not in known and key not in DROPPED)):
-        inner = mapping(table.get(key))
-        if inner is None:
-            continue
-        if is_state_dict(inner):
-            yield Place((key,), table[key])
-        for below in _INNER:
-            deeper = mapping(inner.get(below))
-            if deeper is not None and is_state_dict(deeper):
-                yield Place((key, below), inner[below])
+        yield from _nested((key,), table.get(key))
+
+
+def _nested(keys: tuple[str, ...], node: Any) -> Iterator[Place]:
+    """The state dict that stands there, and those below."""
+    table = mapping(node)
+    if table is None:
+        return
+    if is_state_dict(table):
+        yield Place(keys, node)
+    for key in _INNER if len(keys) < _DEEPEST else ():
+        yield from _nested((*keys, key), table.get(key))
 
 
 def torch_container(file: TorchFile, place: Place) -> Container:

@@ -31,7 +31,18 @@ def fused(content: object, tmp_path: Path, legacy: bool = False, **options: obje
 
 @pytest.mark.parametrize("legacy", [False, True])
 @pytest.mark.parametrize(
-    "keys", ["", "state_dict", "model", "model_state_dict", "params", "my_weights", "ema.module", "model.state_dict"]
+    "keys",
+    [
+        "",
+        "state_dict",
+        "model",
+        "model_state_dict",
+        "params",
+        "my_weights",
+        "ema.module",
+        "model.state_dict",
+        "run.ema.module.state_dict",
+    ],
 )
 def test_weights_come_back_where_they_were(keys: str, legacy: bool, weights: dict[str, Tensor], tmp_path: Path) -> None:
     content: object = weights

@@ -195,3 +195,54 @@ def test_without_an_architecture_the_best_matches_are_listed(timm: ModuleType, t
         fuse(tmp_path, state)
 
     assert caught.value.facts["matches"][0]["architecture"] == "timm/test_efficientnet"
+
+
+@pytest.mark.parametrize(
+    ("prefix", "beside"),
+    [
+        ("module.", {"n_averaged": torch.tensor(7)}),
+        ("model.", {"criterion.weight": torch.ones(7), "loss_fn.embed.weight": torch.ones(3, 2)}),
+    ],
+)
+def test_what_stands_beside_the_names_of_a_model_stays_as_it_is(
+    timm: ModuleType, tmp_path: Path, prefix: str, beside: dict[str, Tensor]
+) -> None:
+    model = trained(timm.create_model("test_resnet", num_classes=7))
+    saved = {**beside, **{f"{prefix}{key}": value for key, value in model.state_dict().items()}}
+
+    report, target = fuse(tmp_path, {"state_dict": saved}, architecture="timm/test_resnet")
+
+    state = torch.load(target)["state_dict"]
+    assert list(state)[: len(beside)] == list(beside)
+    assert all(state[name].equal(value) for name, value in beside.items())
+    own = {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
+    assert len(own) + len(beside) == len(state)
+    x = image(2, 3, 64, 64)
+    fused = without_norms(timm.create_model("test_resnet", num_classes=7), own)
+    torch.testing.assert_close(fused(x), model(x), rtol=1e-4, atol=1e-4)
+    assert report.equivalence is not None
+    assert report.equivalence.witness.startswith("timm")
+    assert report.summary.batch_norms_after == 0
+    assert report.input.detected.prefix == prefix
+    assert any(all(name in note for name in beside) for note in report.notes)
+
+
+def test_what_stands_beside_the_names_of_a_model_does_not_hide_which_model_it_is(
+    timm: ModuleType, tmp_path: Path
+) -> None:
+    state = timm.create_model("test_resnet").state_dict()
+    saved = {"n_averaged": torch.tensor(7), **{f"module.{key}": value for key, value in state.items()}}
+
+    with pytest.raises(NeedsArchitecture) as caught:
+        fuse(tmp_path, saved)
+
+    assert caught.value.facts["matches"][0]["architecture"] == "timm/test_resnet"
+
+
+@pytest.mark.parametrize("names", [("student.", "teacher."), ("model.", "swa_model.module.")])
+def test_of_two_copies_of_a_model_none_is_chosen(timm: ModuleType, tmp_path: Path, names: tuple[str, str]) -> None:
+    state = timm.create_model("test_resnet").state_dict()
+    saved = {f"{prefix}{key}": value for prefix in names for key, value in state.items()}
+
+    with pytest.raises(ArchitectureMismatch):
+        fuse(tmp_path, saved, architecture="timm/test_resnet")
