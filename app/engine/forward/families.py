@@ -74,12 +74,7 @@ _ELSEWHERE = tuple(
     if family.members
 )
 _BY_NAME = _table(_ELSEWHERE, _class_name)
-# A class at the family's own path whose instances hold more attributes than the published one's.
-_ALTERED = {
-    id(family): replace(family, assumed=True, read_as=f"{family.read_as}, with attributes of its own")
-    for family in FAMILIES
-    if family.members
-}
+_ALTERED = {id(family): family.altered for family in FAMILIES if family.members}
 
 
 def family_of(module: Module) -> Family | None:

@@ -1,7 +1,7 @@
 """What a published family is: the classes it has, how one recognises them, what they compute, how they are deployed."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from app.engine.ir.module import Module
@@ -110,7 +110,6 @@ class Family:
     keeps_class: bool = False
 
     @property
-    def unread_members(self) -> tuple[str, ...]:
-        """The names of members that the published class has, and that the description may leave unread."""
-        of_class = (*self.members.always, *self.members.sometimes) if self.members else ()
-        return (*self.idle, *of_class)
+    def altered(self) -> "Family":
+        """The family, of a class at its own path whose instances hold more attributes than the published one's."""
+        return replace(self, assumed=True, read_as=f"{self.read_as}, with attributes of its own")

@@ -2,8 +2,11 @@
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
-from app.engine.ir.module import Module, is_module
+from app.engine.ir.module import INTERNAL, Module, is_module
+from app.engine.ir.node import Global, Object
+from app.engine.ir.tensors import is_tensor
 
 # In evaluation these give back what they get, or are asked by training alone: read or not, nothing differs.
 _BYSTANDERS = ("torch.nn.modules.dropout.", "torch.nn.modules.linear.Identity", "torch.nn.modules.loss.")
@@ -16,6 +19,18 @@ _CONTAINERS = tuple(
 # Of a ModuleDict one is asked for by name: an adapter.
 _READ_IN_PARTS = ("torch.nn.modules.container.Sequential", "torch.nn.modules.container.ModuleList")
 _TORCH = "torch.nn."
+# Bound to the instance: what its class has under that name is not what runs.
+_METHODS = tuple(
+    Global(*path) for path in (("__builtin__", "getattr"), ("builtins", "getattr"), ("functools", "partial"))
+)
+# What constructors, training and the last call leave on instances, whatever their class: it does not change what the
+# next call computes.
+_NOTES = (
+    *("drop_rate", "drop_prob", "drop_path_rate", "drop", "momentum", "mlp_ratio", "attn_ratio", "mix_block_ratio"),
+    *("init_values", "layer_scale_init_value", "a_init_range", "ssd_expand", "cfgs", "best_fitness", "class_weights"),
+    *("gr", "stride", "strides", "anchors", "anchors_init", "anchor_grid", "grid", "grids", "angle", "detect"),
+    *("prior_prob", "grid_cell_size", "grid_cell_offset"),
+)
 _DEEPEST = 10  # lists within lists that are looked into
 
 
@@ -39,10 +54,29 @@ class MembersRead:
         passed_over = {_COUNTER, *idle}
         return next((name for name in _with_effect(module) if name not in read and name not in passed_over), None)
 
+    def notes_more(self, module: Module, idle: Iterable[str]) -> bool:
+        """Whether the instance holds a plain attribute that may be part of what it computes and that nothing read."""
+        if module.class_path.startswith(_TORCH):
+            return False
+        read = self._seen[id(module.node)][1] if id(module.node) in self._seen else ()
+        passed_over = {*INTERNAL, *_NOTES, *idle, *read}
+        return any(name not in passed_over and _may_count(value) for name, value in module.state.items())
+
     def looked_into(self, called: Iterable[int]) -> Iterator[Module]:
         """The modules that were read and not called (by the ids of their nodes): lists, what is taken apart."""
         called = set(called)
         return (module for key, (module, _) in self._seen.items() if key not in called)
+
+
+def _may_count(value: Any, depth: int = 0) -> bool:
+    """A fraction, a tensor, a module that is not registered, a method of the instance's own; or a list of such."""
+    if isinstance(value, float):
+        return True
+    if isinstance(value, (list, tuple)):
+        return depth < _DEEPEST and any(_may_count(part, depth + 1) for part in value)
+    if isinstance(value, dict):
+        return depth < _DEEPEST and any(_may_count(part, depth + 1) for part in value.values() if type(part) is Object)
+    return isinstance(value, Object) and (is_tensor(value) or is_module(value) or value.origin in _METHODS)
 
 
 def _with_effect(module: Module, depth: int = 0) -> Iterator[str]:

@@ -172,7 +172,7 @@ class Ops(Vocabulary):
 
         It is a changed class then, whatever its path: what the member does to the output can't be seen.
         """
-        name = self.members_read.unread(module, family.unread_members if family else ())
+        name = self.members_read.unread(module, family.idle if family else ())
         if name is not None:
             reason = f"{module.at(name)} is read by no description of {module.class_path}: its class was changed"
             raise UnknownFlow(module.path, "structure-differs", reason)
@@ -217,6 +217,7 @@ class Ops(Vocabulary):
 
     def _described(self, module: Module, family: Family, describe: Describe, inputs: tuple[Any, ...]) -> Any:
         self._check_instance(module, family)
+        at = len(self.calls)
         self.calls.append((module, family))
         with self._entered(module, family):
             try:
@@ -225,6 +226,8 @@ class Ops(Vocabulary):
                 reason = f"its attributes are not those of its class ({type(error).__name__}: {str(error)[:120]})"
                 raise UnknownFlow(module.path, "structure-differs", reason) from error
         self.check_all_read(module, family)
+        if family.members is None and self.members_read.notes_more(module, family.idle):
+            self.calls[at] = (module, family.altered)
         return outputs
 
     def _check_instance(self, module: Module, family: Family) -> None:

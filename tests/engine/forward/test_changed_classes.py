@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from app.engine.ir.module import Module, module_node
-from app.engine.ir.tensors import parameter
+from app.engine.ir.tensors import buffer, parameter
 from app.engine.pipeline import fuse_checkpoint
 from app.options import FuseOptions
 from app.report import Report
@@ -127,3 +127,61 @@ def test_the_reason_names_the_member(tmp_path: Path) -> None:
     assert path not in {part.path for part in report.replaced}
     assert report.replaced
     assert any(f"{path}.alpha" in refused.reason for refused in report.refused)
+
+
+def _scale(model: Module) -> None:
+    for part in _own(model):
+        part.state["alpha"] = 0.5
+
+
+def _keep_tensor(model: Module) -> None:
+    for part in _own(model):
+        part.state["alpha"] = [buffer(torch.ones(1), owned=True)]
+
+
+def _keep_layer(model: Module) -> None:
+    for part in _own(model):
+        layer = module_node(("torch.nn.modules.activation", "ReLU"), training=False, attributes={"inplace": False})
+        part.state["more"] = {"after": layer}
+
+
+@pytest.mark.parametrize("edit", [_scale, _keep_tensor, _keep_layer])
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("mmcv/blocks", "timm/mobileone", "timm/resnet", "torchvision/resnet_basic", "ultralytics/yolov8-seg"),
+        *("yolov6/yolov6n", "yolov7-blocks/RepConv_identity", "yolox/yolox-nano", "repvgg/plus"),
+    ],
+)
+def test_an_attribute_that_may_count_and_that_nothing_read_is_no_proof_of_the_published_class(
+    name: str, edit: object, tmp_path: Path
+) -> None:
+    assert callable(edit)
+    changed, _ = edited(_unpacked(name, tmp_path), tmp_path / "changed.pt", edit)
+
+    report = _fused(changed, tmp_path)
+
+    assert report.replaced
+    assert all(part.assumed for part in report.replaced)
+    assert any(part.read_as.endswith("with attributes of its own") for part in report.read_as)
+    assert not _fused(changed, tmp_path, strict=True).replaced
+
+
+@pytest.mark.parametrize("name", ["repvgg/model", "qarepvgg/blocks"])
+def test_a_member_that_the_published_class_may_have_is_not_passed_over_where_another_layer_stands_in_it(
+    name: str, tmp_path: Path
+) -> None:
+    def act_in_drop_path(model: Module) -> set[str]:
+        blocks = [part for part in model.walk() if "RepVGGBlock" in part.class_path]
+        for block in blocks:
+            block.table("_modules")["drop_path"] = module_node(
+                ("torch.nn.modules.activation", "ReLU"), training=False, attributes={"inplace": False}
+            )
+        return {block.path for block in blocks}
+
+    changed, paths = edited(_unpacked(name, tmp_path), tmp_path / "changed.pt", act_in_drop_path)
+
+    report = _fused(changed, tmp_path)
+
+    assert paths
+    assert not paths & {part.path for part in report.replaced}

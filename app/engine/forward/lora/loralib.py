@@ -158,6 +158,7 @@ FAMILIES = (
         _merged_fits,
         deploy=DeployForm(_slots, _write),
         example_shapes=_shapes,
+        idle=("lora_ind",),  # `enable_lora`, once more
     ),
     *(
         Family(

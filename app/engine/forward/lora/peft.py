@@ -136,7 +136,7 @@ FAMILIES = tuple(
         defaults={"_disable_adapters": False},
         deploy=DeployForm(_slots, _write),
         example_shapes=maps(),
-        idle=("lora_A", "lora_B", "lora_embedding_A", "lora_embedding_B", "lora_magnitude_vector"),
+        idle=("lora_A", "lora_B", "lora_embedding_A", "lora_embedding_B", "lora_magnitude_vector", "conv_fn"),
     )
     for name in _BASES
 )

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from app.engine.forward.family import Family, Members, Shapes
-from app.engine.forward.mobile.levit import BIASES
+from app.engine.forward.mobile.levit import BIASES, ONCE_MORE
 from app.engine.forward.mobile.shvit import NET_MEMBERS, net, net_fits
 from app.engine.forward.steps import in_steps, steps_fit
 from app.engine.forward.structure import has_children, input_channels
@@ -112,7 +112,8 @@ FAMILIES = (
         _paths("CascadedGroupAttention"),
         cascaded_attention,
         _attention_fits,
-        members=Members(("num_heads", "scale", "key_dim", "d", "attn_ratio", *_HEADS, "proj", *BIASES), ("ab",)),
+        members=Members(("num_heads", "scale", "key_dim", "d", "attn_ratio", *_HEADS, "proj", *BIASES), (ONCE_MORE,)),
+        idle=(ONCE_MORE,),
     ),
     Family(
         "EfficientViT LocalWindowAttention",

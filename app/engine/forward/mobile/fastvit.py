@@ -145,11 +145,19 @@ def _family(
     files: tuple[str, ...] = _NET,
     deploy: DeployForm | None = None,
     examples: Callable[[Module], Shapes | None] | None = None,
+    idle: tuple[str, ...] = (),
 ) -> Family:
     paths = tuple(f"{file}.{name}" for file in files)
     members = Members(always, sometimes)
     return Family(
-        f"FastViT {name}", paths, describe, fits, deploy=deploy, example_shapes=examples or maps(), members=members
+        f"FastViT {name}",
+        paths,
+        describe,
+        fits,
+        deploy=deploy,
+        example_shapes=examples or maps(),
+        members=members,
+        idle=idle,
     )
 
 
@@ -173,6 +181,7 @@ FAMILIES = (
         *("se", "lkb_origin", "small_conv", "lkb_reparam"),
         files=("models.modules.replknet", "mobileclip.modules.image.replknet"),
         deploy=LARGE_KERNEL_FORM,
+        idle=("activation",),  # the published forward calls it and gives back what it was before
     ),
     _family(
         "RepMixer",

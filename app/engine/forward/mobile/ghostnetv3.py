@@ -126,6 +126,8 @@ def _examples(module: Module) -> Shapes | None:
     return None if first is None else maps(2)(first)
 
 
+# What `dconv_scale=False` leaves unread.
+_UNSCALED = tuple(f"{kind}_rpr_scale" for kind in (*_KINDS, "dw"))
 _BOTTLENECK = Members(
     ("stride", "num_conv_branches", "infer_mode", "dconv_scale", "ghost1", "se", "ghost2", "shortcut"),
     ("kernel_size", "in_channels", "conv_dw", "bn_dw", "id_tensor", *(f"dw_{name}" for name in _BRANCHES)),
@@ -146,6 +148,7 @@ FAMILIES = (
             ),
             ("short_conv", "in_channels", "groups", "kernel_size", "id_tensor", *_TRAINED, *_KINDS.values()),
         ),
+        idle=(*_UNSCALED, "gate_fn", "short_conv"),  # of the other modes
     ),
     Family(
         "GhostNetV3 GhostBottleneck",
@@ -155,6 +158,7 @@ FAMILIES = (
         deploy=DEPTHWISE,
         example_shapes=_examples,
         members=_BOTTLENECK,
+        idle=_UNSCALED,
     ),
     Family(
         "GhostNetV3 GhostBottleneck without a depthwise convolution, or deployed",
@@ -163,6 +167,7 @@ FAMILIES = (
         lambda module: _bottleneck_fits(module) and not _strided(module),
         example_shapes=_examples,
         members=_BOTTLENECK,
+        idle=_UNSCALED,
     ),
     Family(
         "GhostNetV3",

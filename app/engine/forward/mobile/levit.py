@@ -13,6 +13,7 @@ from app.engine.ir.graph import Value
 from app.engine.ir.module import Module
 
 BIASES = ("attention_biases", "attention_bias_idxs")
+ONCE_MORE = "ab"  # the first by the second, made when the module goes into evaluation
 _WIDTHS = ("num_heads", "scale", "key_dim", "nh_kd", "d", "dh", "attn_ratio")
 
 
@@ -101,7 +102,8 @@ FAMILIES = (
         ("levit.Attention",),
         attention,
         lambda module: has_children(module, "qkv", "proj") and module.tensor(BIASES[1]) is not None,
-        members=Members((*_WIDTHS, "qkv", "proj", *BIASES), ("ab",)),
+        members=Members((*_WIDTHS, "qkv", "proj", *BIASES), (ONCE_MORE,)),
+        idle=(ONCE_MORE,),
     ),
     Family(
         "LeViT Subsample",
@@ -115,8 +117,9 @@ FAMILIES = (
         subsampling_attention,
         lambda module: has_children(module, "kv", "q", "proj") and module.tensor(BIASES[1]) is not None,
         members=Members(
-            (*_WIDTHS, "kv", "q", "proj", "stride", "resolution", "resolution_", "resolution_2", *BIASES), ("ab",)
+            (*_WIDTHS, "kv", "q", "proj", "stride", "resolution", "resolution_", "resolution_2", *BIASES), (ONCE_MORE,)
         ),
+        idle=(ONCE_MORE,),
     ),
     Family(
         "LeViT",

@@ -17,6 +17,7 @@ FAMILIES = (
         deploy=DeployForm(branch_slots, write_reparam),
         example_shapes=maps(),
         members=Members(("nonlinearity", "se", "deploy", *_GEOMETRY), (*BRANCHES, "rbr_reparam", "id_tensor")),
+        idle=("id_tensor",),
     ),
     Family(
         "OREPA OREPA_3x3_RepVGG",

@@ -103,6 +103,7 @@ FAMILIES = (
         lambda module: has_children(module, "blocks"),
         example_shapes=maps(),
         members=Members(("use_checkpoint", "blocks", "norm")),
+        idle=("norm",),  # of maps that nobody asks for
     ),
     Family(
         "RepLKNet RepLKNet",
@@ -115,5 +116,6 @@ FAMILIES = (
             ("out_indices", "use_checkpoint", "norm_intermediate_features", "num_stages", *_LISTS),
             ("norm", "avgpool", "head"),
         ),
+        idle=("norm", "avgpool", "head"),  # where maps are asked for
     ),
 )

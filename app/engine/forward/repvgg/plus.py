@@ -125,5 +125,6 @@ FAMILIES = (
             ),
             _AUXILIARY,
         ),
+        idle=_AUXILIARY,
     ),
 )

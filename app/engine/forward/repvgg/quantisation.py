@@ -54,6 +54,7 @@ FAMILIES = tuple(
         deploy=DeployForm(_slots, _write),
         example_shapes=maps(),
         members=_MEMBERS,
+        idle=("bn",),  # beside `rbr_reparam`
     )
     for variant in _VARIANTS
 )

@@ -56,6 +56,7 @@ FAMILIES = (
         deploy=DeployForm(_slots, _write),
         example_shapes=maps(),
         members=Members(always=("ch_in", "ch_out", *_BRANCHES, "act"), sometimes=("conv", "alpha")),
+        idle=(*_BRANCHES, "alpha"),  # beside the `conv` that `convert_to_deploy` made of them
     ),
     Family(
         "RT-DETR CSPRepLayer",

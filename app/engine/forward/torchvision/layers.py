@@ -93,7 +93,13 @@ FAMILIES = (
         ("torchvision.models.convnext.LayerNorm2d",),
         layer_norm_2d,
     ),
-    Family("torchvision StochasticDepth", ("torchvision.ops.stochastic_depth.StochasticDepth",), identity, leaf=True),
+    Family(
+        "torchvision StochasticDepth",
+        ("torchvision.ops.stochastic_depth.StochasticDepth",),
+        identity,
+        leaf=True,
+        idle=("p",),
+    ),
     Family(
         "torchvision BasicConv2d",
         tuple(f"torchvision.models.{file}.BasicConv2d" for file in ("googlenet", "inception")),

@@ -83,5 +83,6 @@ FAMILIES = (
         mnasnet,
         steps_fit("layers", "classifier"),
         example_shapes=images(),
+        idle=("alpha",),  # how wide it was built
     ),
 )

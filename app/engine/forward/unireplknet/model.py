@@ -56,5 +56,6 @@ FAMILIES = (
             ("with_cp", "downsample_layers", "stages", "for_pretrain", "for_downstream", "init_cfg", "output_mode"),
             ("norm", "head", *(f"norm{index}" for index in range(_STAGES))),
         ),
+        idle=("norm", "head", *(f"norm{index}" for index in range(_STAGES))),  # of the other mode
     ),
 )

@@ -185,8 +185,16 @@ def _family(name: str, describe: Any, fits: Callable[[Module], bool], **more: An
 
 
 FAMILIES = (
-    Family("YOLOv7 ImplicitA", ("models.common.ImplicitA",), implicit_add, lambda module: module.has("implicit")),
-    Family("YOLOv7 ImplicitM", ("models.common.ImplicitM",), implicit_multiply, lambda module: module.has("implicit")),
+    *(
+        Family(
+            f"YOLOv7 {name}",
+            (f"models.common.{name}",),
+            describe,
+            lambda module: module.has("implicit"),
+            idle=("mean", "std"),  # of its first values
+        )
+        for name, describe in (("ImplicitA", implicit_add), ("ImplicitM", implicit_multiply))
+    ),
     _family(DETECT_CLASS.name, detect, _plain_fits),
     _family("IDetect", implicit_detect, _fits("ia", "im"), overrides=(_FUSED_FORWARD,), deploy=I_DETECT),
     _family("IAuxDetect", auxiliary_detect, _fits("ia", "im", "m2"), overrides=(_FUSED_FORWARD,), deploy=AUX_DETECT),

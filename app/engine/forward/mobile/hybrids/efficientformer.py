@@ -10,7 +10,7 @@ from app.engine.forward.family import DeployForm, Family, Members, Shapes
 from app.engine.forward.images import images
 from app.engine.forward.mobile.heads import joined_heads, joined_heads_fit, joined_heads_form
 from app.engine.forward.mobile.hybrids.scaled import beside, scaled_form, scales_fit
-from app.engine.forward.mobile.levit import BIASES, attention
+from app.engine.forward.mobile.levit import BIASES, ONCE_MORE, attention
 from app.engine.forward.steps import in_steps, steps_fit
 from app.engine.forward.structure import has_children, maps
 from app.engine.forward.timm.hybrids.efficientformer import flat, pooling
@@ -86,6 +86,7 @@ def family(
     fits: Callable[[Module], bool],
     *members: str,
     sometimes: tuple[str, ...] = (),
+    idle: tuple[str, ...] = (),
     deploy: DeployForm | None = None,
     examples: Callable[[Module], Shapes | None] | None = None,
 ) -> Family:
@@ -98,7 +99,8 @@ def family(
         fits,
         deploy=deploy,
         example_shapes=examples or (lambda module: None),
-        members=Members(members, sometimes),
+        members=Members(members, (*sometimes, *idle)),
+        idle=idle,
     )
 
 
@@ -115,7 +117,7 @@ FAMILIES = (
         attention,
         lambda module: has_children(module, "qkv", "proj") and module.tensor(BIASES[1]) is not None,
         *("num_heads", "scale", "key_dim", "nh_kd", "d", "dh", "attn_ratio", "N", "N2", "qkv", "proj", *BIASES),
-        sometimes=("ab",),
+        idle=(ONCE_MORE,),
     ),
     _in_steps("Embedding", "proj", "norm"),
     _family("Flat", flat, steps_fit()),

@@ -11,7 +11,7 @@ from app.engine.forward.images import images
 from app.engine.forward.mobile.heads import joined_heads, joined_heads_form
 from app.engine.forward.mobile.hybrids.efficientformer import NET_MEMBERS, family, is_embedding, net_fits, stages
 from app.engine.forward.mobile.hybrids.scaled import beside, scaled_form, scales_fit
-from app.engine.forward.mobile.levit import BIASES
+from app.engine.forward.mobile.levit import BIASES, ONCE_MORE
 from app.engine.forward.norms_of_tokens import normed_tokens
 from app.engine.forward.steps import steps_fit, through
 from app.engine.forward.structure import has_children, maps
@@ -128,7 +128,7 @@ FAMILIES = (
         attention,
         lambda module: biased_fits(module, *_PATHS, "talking_head1", "talking_head2"),
         *(*_WIDTHS, *_PATHS, *_TALKING, *BIASES),
-        sometimes=("ab",),
+        idle=(ONCE_MORE,),
     ),
     _family(
         "LGQuery",
@@ -142,7 +142,7 @@ FAMILIES = (
         attention_downsample,
         lambda module: biased_fits(module, *_PATHS),
         *(*_WIDTHS, *_PATHS, "out_dim", "resolution2", *BIASES),
-        sometimes=("ab",),
+        idle=(ONCE_MORE,),
     ),
     _family(
         "Embedding",

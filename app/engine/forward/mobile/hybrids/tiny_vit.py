@@ -8,7 +8,7 @@ from torch import Tensor
 
 from app.engine.forward.family import Family, Members, Shapes
 from app.engine.forward.mobile.conv_norm import TINY_VIT
-from app.engine.forward.mobile.levit import BIASES, attention
+from app.engine.forward.mobile.levit import BIASES, ONCE_MORE, attention
 from app.engine.forward.steps import in_steps, steps_fit, through
 from app.engine.forward.stochastic_depth import kept
 from app.engine.forward.structure import has_children, input_channels, maps
@@ -132,11 +132,18 @@ def _family(
     fits: Callable[[Module], bool],
     *members: str,
     sometimes: tuple[str, ...] = (),
+    idle: tuple[str, ...] = (),
     examples: Callable[[Module], Shapes | None] = lambda module: None,
 ) -> Family:
     paths = tuple(f"{file}.{name}" for file in TINY_VIT)
     return Family(
-        f"TinyViT {name}", paths, describe, fits, example_shapes=examples, members=Members(members, sometimes)
+        f"TinyViT {name}",
+        paths,
+        describe,
+        fits,
+        example_shapes=examples,
+        members=Members(members, (*sometimes, *idle)),
+        idle=idle,
     )
 
 
@@ -168,7 +175,7 @@ FAMILIES = (
         windowed_attention,
         lambda module: biased_fits(module, "norm", "qkv", "proj"),
         *("num_heads", "scale", "key_dim", "nh_kd", "d", "dh", "attn_ratio", "norm", "qkv", "proj", *BIASES),
-        sometimes=("ab",),
+        idle=(ONCE_MORE,),
     ),
     _family(
         "TinyViTBlock",
@@ -194,5 +201,6 @@ FAMILIES = (
         steps_fit("patch_embed", "layers", "norm_head", "head", "neck"),
         example_shapes=_image,
         members=Members((*_NET, "img_size", "norm_head", "head", "neck")),
+        idle=("norm_head", "head"),
     ),
 )

@@ -118,6 +118,7 @@ FAMILIES = (
         ("timm.models.fastvit.Attention",),
         attention,
         lambda module: has_children(module, "qkv", "proj", "proj_drop"),
+        idle=("scale",),  # that of its width
     ),
     _family("PatchEmbed", patch_embed, "proj"),
     _family("FastVitStage", stage, "downsample", "pos_emb", "blocks"),

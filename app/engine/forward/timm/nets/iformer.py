@@ -62,7 +62,7 @@ FAMILIES = (
         steps_fit("module", "drop_path"),
         example_shapes=maps(),
     ),
-    Family("timm iFormer SHMA", _path("SHMA"), attention, _windowless, example_shapes=maps()),
+    Family("timm iFormer SHMA", _path("SHMA"), attention, _windowless, example_shapes=maps(), idle=("scale",)),
     sequence("timm iFormer mixer", _path("SHMABlock", "FFN", "ConvBlock"), "mixer"),
     Family(
         "timm iFormer RepCPE",

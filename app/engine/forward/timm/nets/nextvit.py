@@ -147,6 +147,7 @@ FAMILIES = (
         _path("EfficientAttention"),
         attention,
         lambda module: has_children(module, *_PROJECTIONS, "proj", "proj_drop"),
+        idle=("scale",),  # that of its width
     ),
     Family(
         "timm NextTransformerBlock",

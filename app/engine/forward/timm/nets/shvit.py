@@ -74,6 +74,7 @@ FAMILIES = (
         _path("SHSA"),
         attention,
         lambda module: has_children(module, "pre_norm", "qkv", "proj"),
+        idle=("scale",),  # that of its width
     ),
     sequence("timm SHViT BasicBlock", _path("BasicBlock"), "conv", "mixer", "ffn"),
     sequence("timm SHViT StageBlock", _path("StageBlock"), "downsample", "blocks"),
