@@ -18,6 +18,7 @@ ALLOWED: dict[str, set[str]] = {
     "app.report": set(),
     "app.markdown": {"app.report"},
     "app.settings": set(),
+    "app.snippet": {"app.report"},
     "app.storage": {"app.errors"},
     "app.jobs": {"app.errors", "app.options", "app.report", "app.storage"},
     "app.api": {
