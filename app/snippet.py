@@ -10,6 +10,7 @@ from app.report import Report
 
 _STATE_DICT: Final = "state dict"
 _USUAL: Final = ((1, 3, 224, 224),)
+_AVERAGES: Final = ("ema", "model_ema", "ema_model")  # what is written of them stands under `model`
 _SLACK = 10  # times what was measured here: other machines add in another order
 _LEAST = 1e-6
 
@@ -46,7 +47,7 @@ def {name}(path):
     model = content[{key}] if isinstance(content, dict) else content
     model = getattr(model, "module", model) if not isinstance(model, torch.nn.Module) else model
     model = model.to({dtype}).eval()
-    return lambda x: model(*(one.to({dtype}) for one in x) if len(x) == 1 else ([one.to({dtype}) for one in x],))
+    return lambda x: model(x[0].to({dtype}) if len(x) == 1 else [one.to({dtype}) for one in x])
 '''
 
 _BUILD: Final = '''
@@ -65,10 +66,11 @@ def weights(path):
 def deployed(model, names):
     """The model without the norms that the file has no more, and with the biases that it has now."""
     for name, module in list(model.named_modules()):
-        inner = [one for one in names if one.startswith(name + ".")]
-        for method in ("fuse", "reparameterize", "switch_to_deploy"):
-            if inner and not set(inner) <= {{f"{{name}}.{{own}}" for own in module.state_dict()}} and hasattr(module, method):
-                getattr(module.eval(), method)()
+        inner = {{one for one in names if one.startswith(name + ".")}}
+        other = inner - {{f"{{name}}.{{own}}" for own in module.state_dict()}}
+        method = next((one for one in ("fuse", "reparameterize", "switch_to_deploy") if hasattr(module, one)), None)
+        if name and other and method:
+            getattr(module.eval(), method)()
     for name, module in list(model.named_modules()):
         above, _, last = name.rpartition(".")
         if hasattr(module, "running_var") and f"{{name}}.running_var" not in names:
@@ -132,8 +134,7 @@ def _head(report: Report) -> Iterator[str]:
 
 def _modules(report: Report) -> list[str]:
     kinds = {report.input.format, report.output.format}
-    found = ["pathlib", "tempfile", "zipfile"] if "onnx-zip" in kinds else []
-    return found
+    return ["pathlib", "tempfile", "zipfile"] if kinds & {"onnx-zip", "safetensors-zip"} else []
 
 
 def _parts(report: Report) -> Iterator[str]:
@@ -168,12 +169,8 @@ def _opener(report: Report, name: str, kind: str, form: str) -> str:
             model = "build()" if name == "before" else "deployed(build(), tensors)"
             return _LOADED.format(name=name, model=model, dtype=dtype)
     source = report.input.detected.source
-    moved = name == "after" and any(part.path == "model" or part.path == source for part in report.removed)
-    key = "model" if moved or (name == "after" and source in _AVERAGES) else source
+    key = "model" if name == "after" and source in _AVERAGES else source
     return _PICKLED.format(name=name, key=ascii(key), dtype=dtype)
-
-
-_AVERAGES: Final = ("ema", "model_ema", "ema_model")  # what is written of them stands under `model`
 
 
 def _build(report: Report) -> str:
@@ -189,7 +186,14 @@ def _build(report: Report) -> str:
 
 
 def _read(report: Report) -> str:
-    if report.input.format.startswith("safetensors"):
+    if report.input.format == "safetensors-zip":
+        return (
+            "from safetensors.torch import load_file\n\n    folder = tempfile.mkdtemp()\n"
+            "    zipfile.ZipFile(path).extractall(folder)\n"
+            '    shards = [load_file(one) for one in pathlib.Path(folder).rglob("*.safetensors")]\n'
+            "    tensors = {name: one for shard in shards for name, one in shard.items()}"
+        )
+    if report.input.format == "safetensors":
         return "from safetensors.torch import load_file\n\n    tensors = load_file(path)"
     content = 'torch.load(path, map_location="cpu", weights_only=True)'
     key = report.input.detected.source

@@ -69,10 +69,23 @@ def test_of_weights_it_asks_for_the_model_and_then_compares(tmp_path, kind):
     asked = run(program, tmp_path)
     assert asked.returncode == 1
     assert "how your code builds the model" in asked.stderr
-    own = f"sys.path.insert(0, {str(Path(__file__).parent.parent)!r}); from tests.engine.graph_models import net; return net()"
+    root = str(Path(__file__).parent.parent)
+    own = f"sys.path.insert(0, {root!r}); from tests.engine.graph_models import net; return net()"
     line = next(line for line in program.splitlines() if "how your code builds" in line)
     ended = run(program.replace(line.strip(), own), tmp_path)
     assert ended.returncode == 0, ended.stderr
+
+
+@pytest.mark.parametrize("kind", ["onnx", "safetensors"])
+def test_archives_are_unpacked_first(tmp_path, kind):
+    """Of several files one is compared that came in an archive: what the program does with it is seen in its text."""
+    report = fused(source_of("onnx", tmp_path))
+    detected = report.input.detected.model_copy(update={"model_class": "state dict"})
+    given = report.input.model_copy(update={"format": f"{kind}-zip", "detected": detected})
+    program = comparison_snippet(report.model_copy(update={"input": given}))
+    compile(program, "compare.py", "exec")
+    assert "import zipfile" in program
+    assert f'rglob("*.{kind}")' in program
 
 
 def test_names_from_a_file_stay_texts(tmp_path):
