@@ -49,7 +49,10 @@ function show(job) {
   byId("state").className = `pill ${tone}`;
   tell(job);
   if (before?.state !== job.state) byId("actions").replaceChildren(...actions(job));
-  if (isOver(job)) return end(job, before);
+  if (isOver(job)) {
+    end(job, before).catch((error) => byId("problem").replaceChildren(problemPanel(problemOf(error), again())));
+    return;
+  }
   byId("live").replaceChildren(phaseList(job), recognisedCard(job));
   announce(spoken(job));
 }
