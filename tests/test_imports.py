@@ -23,7 +23,7 @@ ALLOWED: dict[str, set[str]] = {
     "app.jobs": {"app.errors", "app.options", "app.report", "app.storage"},
     "app.api": {
         *{"app.errors", "app.options", "app.report", "app.markdown", "app.settings", "app.jobs", "app.storage"},
-        "app.web",
+        *{"app.snippet", "app.web"},
     },
     "app.web": {"app.report"},
     # `app` itself: to find where the package lies.

@@ -57,6 +57,13 @@ def test_each_download_is_what_the_service_gives(page: Page, opened: Report) -> 
     expect(popup.value.get_by_role("heading", name="It computes the same")).to_be_visible()
 
 
+def test_the_program_that_repeats_the_proof_stands_in_the_report(page: Page, opened: Report) -> None:
+    program = page.locator(".snippet").inner_text()
+
+    compile(program, "comparison.py", "exec")
+    assert opened.output.filename in program
+
+
 def test_a_layer_is_found_by_search_and_explained(page: Page, opened: Report) -> None:
     one = opened.replaced[-1]
 

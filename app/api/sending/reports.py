@@ -1,4 +1,4 @@
-"""The report of a job in each of its forms: as it is stored, as Markdown, as a page."""
+"""The report of a job in each of its forms: as stored, as Markdown, as a page, as a program that repeats its proof."""
 
 import hashlib
 from collections.abc import Iterator
@@ -11,15 +11,17 @@ from app.errors import JobExpired
 from app.jobs.job import Output
 from app.markdown import report_markdown
 from app.report import Report
+from app.snippet import comparison_snippet
 from app.storage import BlobNotFound, Blobs
 from app.web.report_page import report_html, report_policy
 
 JSON: Final = "application/json"
 MARKDOWN: Final = "text/markdown"
 HTML: Final = "text/html"
+PYTHON: Final = "text/x-python"
 
 _LARGEST: Final = 1 << 30
-_NAMES: Final = {JSON: "report.json", MARKDOWN: "report.md", HTML: "report.html"}
+_NAMES: Final = {JSON: "report.json", MARKDOWN: "report.md", HTML: "report.html", PYTHON: "comparison.py"}
 
 
 def report_of(blobs: Blobs, output: Output, kind: str) -> Download:
@@ -28,11 +30,15 @@ def report_of(blobs: Blobs, output: Output, kind: str) -> Download:
     headers = {}
     match kind:
         case "text/markdown":
-            text, kind = report_markdown(_parsed(stored)).encode(), f"{MARKDOWN}; charset=utf-8"
+            report = _parsed(stored)
+            text, kind = report_markdown(report, comparison_snippet(report)).encode(), f"{MARKDOWN}; charset=utf-8"
         case "text/html":
-            text, kind = report_html(_parsed(stored)).encode(), f"{HTML}; charset=utf-8"
+            report = _parsed(stored)
+            text, kind = report_html(report, comparison_snippet(report)).encode(), f"{HTML}; charset=utf-8"
             # Its own scripts lie in it, and are allowed by what they hash to.
             headers["Content-Security-Policy"] = f"{report_policy()}; frame-ancestors 'none'"
+        case "text/x-python":
+            text, kind = comparison_snippet(_parsed(stored)).encode(), f"{PYTHON}; charset=utf-8"
         case _:
             text = stored
     name = _NAMES[kind.partition(";")[0]]

@@ -88,8 +88,8 @@ function reason(job) {
 }
 
 async function showReport(job) {
-  const report = await (await ask(`${path}/report`)).json();
-  const view = reportView(report, { snippet: "", plot: loadPlot });
+  const [report, snippet] = await Promise.all([ask(`${path}/report`), ask(`${path}/comparison.py`)]);
+  const view = reportView(await report.json(), { snippet: await snippet.text(), plot: loadPlot });
   byId("report").replaceChildren(view);
 }
 
