@@ -10,11 +10,12 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
 from fusebox_client import Fusebox
+from fusebox_client.cli.main import build
 from tests.e2e.conftest import Server
 
 Done = subprocess.CompletedProcess[str]
@@ -120,12 +121,15 @@ def test_a_file_that_can_not_be_fused_ends_with_1_and_its_problem(shell: Shell) 
         (["wait", "https://x/no/job"], "no URL of a job"),
     ],
 )
-def test_what_can_not_be_served_as_it_is_ends_with_2(shell: Shell, arguments: list[str], said: str) -> None:
+def test_what_can_not_be_served_as_it_is_ends_with_2(
+    shell: Shell, monkeypatch: pytest.MonkeyPatch, arguments: list[str], said: str
+) -> None:
     (shell.directory / "m.pt").write_text("x")
+    monkeypatch.chdir(shell.directory)
 
-    done = shell.run(*arguments)
+    done = CliRunner().invoke(build(), arguments, env=shell.environment)
 
-    assert done.returncode == 2, done.stderr
+    assert done.exit_code == 2, done.stderr
     assert said in " ".join(done.stderr.split())
     assert "Traceback" not in done.stderr
 
@@ -261,9 +265,8 @@ def test_names_of_files_do_not_steer_the_terminal(shell: Shell, small: Path) -> 
     assert "odd[red]" in done.stdout
 
 
-def test_every_command_explains_itself(shell: Shell) -> None:
-    commands = ("submit", "status", "wait", "download", "report", "list", "cancel")
-    for command in commands:
-        shown: Any = shell.run(command, "--help")
-        assert shown.returncode == 0
+def test_every_command_explains_itself() -> None:
+    for command in ("submit", "status", "wait", "download", "report", "list", "cancel"):
+        shown = CliRunner().invoke(build(), [command, "--help"])
+        assert shown.exit_code == 0
         assert "--url" in shown.stdout
