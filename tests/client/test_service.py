@@ -154,6 +154,15 @@ def test_a_canceled_job_and_a_forgotten_one_say_so(fusebox: Fusebox, small: Path
         done.download()
 
 
+def test_files_that_are_gone_meanwhile_are_told_as_such(fusebox: Fusebox, small: Path) -> None:
+    job = fusebox.fuse(small).wait()
+    fusebox.job(job.id).cancel()
+
+    for result in (job.download, job.bundle, job.report):
+        with pytest.raises(JobExpired):
+            result()
+
+
 def test_a_wait_that_is_too_short_ends_and_the_job_goes_on(fusebox: Fusebox, long_job: Path) -> None:
     job = fusebox.fuse(long_job)
 

@@ -65,7 +65,11 @@ def download(path: str, target: Path, progress: Callable[[Progress], None], pati
 
 
 def _look(path: str, patience: Patience) -> Talk[Remote]:
-    head = yield from ask(Call("HEAD", path, _PLAIN), patience)
+    try:
+        head = yield from ask(Call("HEAD", path, _PLAIN), patience)
+    except UnexpectedAnswer:  # an answer to HEAD has no body that could tell the problem
+        yield from ask(Call("GET", path, {**_PLAIN, "Range": "bytes=0-0"}), patience)
+        raise
     length, etag = head.headers.get("content-length", ""), head.headers.get("etag", "")
     sha256 = _read_digest(head.headers.get("repr-digest", ""))
     if not length.isdecimal() or sha256 is None:
