@@ -12,6 +12,7 @@ from app.engine.ir.tensors import StoredTensor, tensor_of
 from app.errors import TooLarge
 
 MAX_PLACES = 100_000
+MAX_MEMBERS = 2_000_000  # attributes, parameters, buffers and children of all places: many modules may share a table
 MAX_DEPTH = 100  # descriptions are followed by recursion; real models nest a dozen deep
 
 _SURROGATES = re.compile("[\ud800-\udfff]")  # halves of a character, that no report could name
@@ -129,10 +130,13 @@ class Module:
         Raises TooLarge where modules that share modules unfold into more places, or nest deeper, than any real model.
         """
         stack: list[tuple[Module, tuple[int, ...]]] = [(self, ())]
-        count = 0
+        count = members = 0
         while stack:
             module, above = stack.pop()
             count += 1
+            members += len(module.state) + sum(len(module.table(name)) for name in _TABLES)
+            if members > MAX_MEMBERS:
+                raise TooLarge(f"the modules have more than {MAX_MEMBERS:,} attributes, parameters and buffers")
             if count > MAX_PLACES:
                 raise TooLarge(f"the module tree unfolds into more than {MAX_PLACES:,} modules")
             if len(above) > MAX_DEPTH:

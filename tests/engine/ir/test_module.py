@@ -120,3 +120,15 @@ def test_a_tree_deeper_than_the_limit_is_refused():
 def test_a_child_whose_name_no_report_could_say_is_no_child(tmp_path):
     torch.save(nn.Sequential(OrderedDict([("c\ud800", nn.Conv2d(3, 4, 3))])), tmp_path / "odd.pt")
     assert not is_module(read_file(tmp_path / "odd.pt").root)
+
+
+def test_a_table_that_very_many_modules_share_is_too_large():
+    table = {f"p{number}": None for number in range(2000)}
+    children = {
+        str(number): module_node(("m", "C"), training=False, attributes={"_parameters": table})
+        for number in range(1100)
+    }
+    whole = Module(module_node(("m", "Net"), training=False, modules=children))
+
+    with pytest.raises(TooLarge, match="attributes, parameters and buffers"):
+        list(whole.walk())
