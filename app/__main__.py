@@ -132,12 +132,20 @@ def fuse(
         bool, typer.Option("--benchmark", help="Also time both models, before and after, in turns.")
     ] = False,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:N.", show_default="auto")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON on standard output.")] = False,
+    markdown: Annotated[bool, typer.Option("--markdown", help="Print the report as Markdown instead.")] = False,
+    tree: Annotated[bool, typer.Option("--tree", help="Show the layers before and after.")] = False,
+    everything: Annotated[bool, typer.Option("--all", help="Show all rows of the tables.")] = False,
 ) -> None:
     """Fuse a checkpoint, an ONNX model or a torch.export program here, without a server."""
     _need_torch()
     with _usable_settings():
         settings = read_settings(device=device)
-    from app.commands.local import fuse_file
+    from app.commands.local import Show, fuse_file
+
+    if as_json and markdown:
+        raise typer.BadParameter("--json and --markdown are two forms of one report: give one.")
+    show = Show("json" if as_json else "markdown" if markdown else "tables", tree, everything)
 
     options = {
         "max_error": max_error,
@@ -150,16 +158,19 @@ def fuse(
         "overridable": overridable,
         "benchmark": benchmark,
     }
-    raise typer.Exit(fuse_file(source, output, report, options, settings, probe))
+    raise typer.Exit(fuse_file(source, output, report, options, settings, probe, show))
 
 
 @cli.command()
-def inspect(source: Annotated[Path, typer.Argument(metavar="IN", help="The checkpoint.")]) -> None:
-    """Say what is in a checkpoint, as JSON, without fusing it."""
+def inspect(
+    source: Annotated[Path, typer.Argument(metavar="IN", help="The checkpoint.")],
+    as_json: Annotated[bool, typer.Option("--json", help="As JSON also on a terminal.")] = False,
+) -> None:
+    """Say what is in a checkpoint without fusing it: a table on a terminal, else JSON."""
     _need_torch()
     from app.commands.local import inspect_file
 
-    raise typer.Exit(inspect_file(source))
+    raise typer.Exit(inspect_file(source, as_json))
 
 
 def main() -> None:

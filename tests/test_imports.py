@@ -39,6 +39,7 @@ ALLOWED: dict[str, set[str]] = {
     "app.commands.keys": {"app.settings", "app.jobs"},
     "app.commands.local": {
         *{"app.errors", "app.options", "app.report", "app.settings", "app.engine", "app.sandbox.child"},
+        *{"app.commands.tables", "app.markdown", "app.snippet"},
     },
     "app.__main__": {"app.settings", "app.commands", "app.worker"},
     "app.engine": {"app.errors", "app.options", "app.report"},

@@ -4,21 +4,41 @@ import os
 import signal
 import sys
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import ValidationError
 from rich.console import Console
-from rich.table import Table
 
+from app.commands.tables import inspection_view, plain, report_view, tree_view
 from app.engine import fuse_checkpoint, inspect_checkpoint
-from app.errors import AppError, InvalidOption
+from app.errors import AppError, InvalidOption, NotEquivalent
+from app.markdown import report_markdown
 from app.options import MAX_PLAN, FuseOptions
 from app.report import Report
 from app.sandbox.child import choose_device
 from app.settings import Settings
+from app.snippet import comparison_snippet
+
+# Exit codes, those of the client: a pipeline can rely on them.
+OK, FAILED, USAGE, GATE = 0, 1, 2, 3
+
+_NOISE_FACTOR = 4  # how many times the original's own noise the outputs may move, whatever a caller asks
 
 _words = Console(stderr=True, highlight=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Show:
+    """What is shown of a report: tables for people, or one of two texts for machines."""
+
+    form: Literal["tables", "json", "markdown"] = "tables"
+    tree: bool = False
+    everything: bool = False
+
+
+_TABLES = Show()
 
 
 def fuse_file(
@@ -28,6 +48,7 @@ def fuse_file(
     given: dict[str, Any],
     settings: Settings,
     probe: Path | None = None,
+    show: Show = _TABLES,
 ) -> int:
     """Write the fused file, and the report where one is wanted; the exit code. Nothing is written on failure."""
     # As Ctrl-C does: what was begun is cleaned up.
@@ -38,25 +59,39 @@ def fuse_file(
             _need_file(probe)
         report = _fuse_atomically(source, output, report_path, _options(given), settings, probe)
     except AppError as error:
-        return _complain(error)
+        return _complain(error, given.get("max_error"))
     except OSError as error:
         return _complain(_unusable(error, output))
-    _words.print(_summary(report))
-    for note in report.notes:
-        _words.print(f"note: {note}", markup=False, soft_wrap=True)
-    _words.print(f"{output}  {report.output.bytes:,} bytes", markup=False, soft_wrap=True)
-    return 0
+    _show(report, show)
+    _words.print(f"{plain(str(output))}  {report.output.bytes:,} bytes", markup=False, soft_wrap=True)
+    return OK
 
 
-def inspect_file(source: Path) -> int:
-    """Print what is in the file as JSON; the exit code."""
+def _show(report: Report, show: Show) -> None:
+    """Machines read standard output, people the other."""
+    match show.form:
+        case "json":
+            print(report.model_dump_json(indent=2))
+        case "markdown":
+            print(report_markdown(report, comparison_snippet(report)))
+        case _:
+            _words.print(report_view(report, show.everything))
+            if show.tree:
+                _words.print(tree_view(report))
+
+
+def inspect_file(source: Path, as_json: bool) -> int:
+    """Print what is in the file, as JSON where no person reads it; the exit code."""
     try:
         _need_file(source)
         inspection = inspect_checkpoint(source, filename=source.name)
     except AppError as error:
         return _complain(error)
-    print(inspection.model_dump_json(indent=2))
-    return 0
+    if as_json or not sys.stdout.isatty():
+        print(inspection.model_dump_json(indent=2))
+    else:
+        Console(highlight=False).print(inspection_view(inspection))
+    return OK
 
 
 def _fuse_atomically(
@@ -152,31 +187,20 @@ def _unusable(error: OSError, output: Path) -> InvalidOption:
     return InvalidOption(f"{error.filename or output}: {error.strerror or error}.", remedy="Give another path.")
 
 
-def _complain(error: AppError) -> int:
-    _words.print(f"{error.code}: {error.detail}", markup=False, soft_wrap=True)
+def _complain(error: AppError, max_error: float | None = None) -> int:
+    _words.print(plain(f"{error.code}: {error.detail}"), markup=False, soft_wrap=True)
     if error.remedy:
-        _words.print(error.remedy, markup=False, soft_wrap=True)
-    return 1
+        _words.print(plain(error.remedy), markup=False, soft_wrap=True)
+    if isinstance(error, InvalidOption):
+        return USAGE
+    return GATE if max_error is not None and _only_the_gate(error) else FAILED
 
 
-def _summary(report: Report) -> Table:
-    figures, moved = report.summary, report.equivalence
-    table = Table(title=f"{report.input.filename}: {report.input.detected.family or report.input.format}")
-    for heading in ("", "before", "after"):
-        table.add_column(heading, justify="left" if not heading else "right")
-    table.add_row("parameters", f"{figures.parameters_before:,}", f"{figures.parameters_after:,}")
-    table.add_row("batch norms", f"{figures.batch_norms_before:,}", f"{figures.batch_norms_after:,}")
-    table.add_row("convolutions", f"{figures.convolutions_before:,}", f"{figures.convolutions_after:,}")
-    table.add_row("file, bytes", f"{report.input.bytes:,}", f"{report.output.bytes:,}")
-    table.add_section()
-    table.add_row("layers replaced", "", f"{figures.layers_replaced:,}")
-    table.add_row("layers refused", "", f"{figures.layers_refused:,}")
-    table.add_row("layers removed", "", f"{figures.layers_removed:,}")
-    if moved is not None:
-        table.add_section()
-        table.add_row("identity error", "", f"{moved.identity.relative:.1e}")
-        table.add_row("stored error (noise)", f"({moved.stored.noise:.1e})", f"{moved.stored.relative:.1e}")
-        table.add_row(
-            f"{moved.native.dtype} error (noise)", f"({moved.native.noise:.1e})", f"{moved.native.relative:.1e}"
-        )
-    return table
+def _only_the_gate(error: AppError) -> bool:
+    """Whether the model would have passed but for the caller's own limit."""
+    found = error.facts.get("equivalence") if isinstance(error, NotEquivalent) else None
+    if not isinstance(found, dict):
+        return False
+    native = found["native"]
+    figures = native["relative"], native["noise"]
+    return all(isinstance(one, float) for one in figures) and figures[0] <= _NOISE_FACTOR * figures[1]

@@ -57,6 +57,31 @@ def test_a_probe_of_ones_own_is_what_the_models_are_compared_on(checkpoint: Path
     assert "no file" in _fusebox("fuse", checkpoint, "-o", tmp_path / "p.pt", "--probe", tmp_path / "none.npy").stderr
 
 
+def test_json_and_markdown_go_to_standard_output_and_nothing_else_does(block: Path, tmp_path: Path) -> None:
+    as_json = _fusebox("fuse", block, "-o", tmp_path / "o.pt", "--json")
+    assert as_json.returncode == 0, as_json.stderr
+    report = Report.model_validate_json(as_json.stdout)
+    assert report.summary.layers_replaced == 1
+
+    markdown = _fusebox("fuse", block, "-o", tmp_path / "o.pt", "--markdown").stdout
+    assert markdown.startswith("# Fused: ")
+    assert "torch.load" in markdown
+    assert _fusebox("fuse", block, "-o", tmp_path / "o.pt").stdout == ""
+    assert _fusebox("fuse", block, "-o", tmp_path / "o.pt", "--json", "--markdown").returncode == 2
+
+
+def test_what_was_replaced_and_the_tree_of_layers_are_shown_without_colours_where_no_terminal_is(
+    block: Path, tmp_path: Path
+) -> None:
+    shown = _fusebox("fuse", block, "-o", tmp_path / "o.pt", "--tree", "--all").stderr
+
+    assert "YOLOv7 RepConv" in shown
+    assert "before: RepConv" in shown
+    assert "after: RepConv" in shown
+    assert "rbr_reparam  Conv2d(" in shown
+    assert "\x1b" not in shown
+
+
 def test_inspect_says_what_is_in_a_file_as_json(checkpoint: Path) -> None:
     ended = _fusebox("inspect", checkpoint)
 
@@ -89,7 +114,7 @@ def test_the_input_is_never_overwritten(checkpoint: Path, tmp_path: Path) -> Non
     for arguments in (("-o", model), ("-o", link), ("-o", tmp_path / "o.pt", "--report", model)):
         ended = _fusebox("fuse", model, *arguments)
 
-        assert ended.returncode == 1
+        assert ended.returncode == 2
         assert "is the input" in ended.stderr
     assert model.read_bytes() == before
 
@@ -100,7 +125,7 @@ def test_a_limit_that_is_not_met_leaves_the_old_output_alone(checkpoint: Path, t
 
     ended = _fusebox("fuse", checkpoint, "-o", output, "--max-error", "1e-300")
 
-    assert (ended.returncode, ended.stderr.split(":")[0]) == (1, "not-equivalent")
+    assert (ended.returncode, ended.stderr.split(":")[0]) == (3, "not-equivalent")
     assert output.read_text() == "the good one"
     assert list(tmp_path.iterdir()) == [output]
 
@@ -118,7 +143,7 @@ def test_a_limit_that_is_not_met_leaves_the_old_output_alone(checkpoint: Path, t
 def test_a_wrong_argument_is_named(arguments: tuple[str, ...], said: str) -> None:
     ended = _fusebox("fuse", *arguments)
 
-    assert ended.returncode == 1
+    assert ended.returncode == 2
     assert said in " ".join(ended.stderr.split())
     assert "Traceback" not in ended.stderr
 
@@ -129,7 +154,7 @@ def test_a_pipe_or_a_device_is_not_replaced_by_a_file(checkpoint: Path, tmp_path
 
     ended = _fusebox("fuse", checkpoint, "-o", pipe)
 
-    assert (ended.returncode, "no plain file" in ended.stderr) == (1, True)
+    assert (ended.returncode, "no plain file" in ended.stderr) == (2, True)
     assert pipe.is_fifo()
 
 
@@ -158,7 +183,7 @@ def test_what_the_system_does_not_write_is_named_without_a_traceback(
 ) -> None:
     ended = _fusebox("fuse", block, *arguments, directory=tmp_path)
 
-    assert (ended.returncode, ended.stderr.split(":")[0]) == (1, "invalid-option")
+    assert (ended.returncode, ended.stderr.split(":")[0]) == (2, "invalid-option")
     assert said in ended.stderr
     assert "Traceback" not in ended.stderr
     assert list(tmp_path.iterdir()) == []
