@@ -113,7 +113,7 @@ def _notes(job: WeightsJob, replaced: tuple[Replaced, ...]) -> tuple[str, ...]:
     if job.container.key:
         notes.append(f"the weights under {job.container.key!r} were used")
     if job.prefix:
-        notes.append(f"all names begin with {job.prefix!r}: paths are given without it")
+        notes.append(f"the model's names begin with {job.prefix!r}: paths are given without it")
     if job.architecture is not None and not job.blueprint.units.whole:
         notes.append(f"equivalence was measured per block of {job.blueprint.read_as}")
     return tuple(notes)

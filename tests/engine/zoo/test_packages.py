@@ -225,6 +225,7 @@ def test_what_stands_beside_the_names_of_a_model_stays_as_it_is(
     assert report.summary.batch_norms_after == 0
     assert report.input.detected.prefix == prefix
     assert any(all(name in note for name in beside) for note in report.notes)
+    assert not any("all names" in note for note in report.notes)
 
 
 def test_what_stands_beside_the_names_of_a_model_does_not_hide_which_model_it_is(
