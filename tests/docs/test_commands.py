@@ -12,7 +12,8 @@ import typer
 
 from app import errors
 from app.__main__ import cli
-from app.api import events, fuse, health, jobs, listing, pages, refusals, results
+from app.api import refusals
+from app.api.routes import events, fuse, health, jobs, listing, pages, results
 from app.options import FuseOptions
 from app.settings import Settings
 from fusebox_client.cli.main import build
