@@ -116,3 +116,19 @@ def test_the_newest_jobs_stand_on_the_page(page: Page, service: Server, small: P
     page.locator(f'.jobs a[href="/jobs/{job_id}"]').click()
 
     expect(page.locator("#state")).to_have_text("fused")
+
+
+def test_inputs_of_the_callers_own_are_what_the_report_is_about(
+    page: Page, service: Server, small: Path, tmp_path: Path
+) -> None:
+    import numpy as np
+
+    inputs = tmp_path / "inputs.npy"
+    np.save(inputs, np.random.default_rng(0).random((1, 3, 64, 96), dtype=np.float32))
+    page.goto(service.url)
+    page.set_input_files("#model", small)
+    page.locator("#options > summary").click()
+    page.get_by_label("Your own inputs").set_input_files(inputs)
+    page.get_by_role("button", name="Fuse", exact=True).click()
+
+    expect(page.locator(".verdict")).to_contain_text("on the inputs that you sent of 1 × 3 × 64 × 96")
