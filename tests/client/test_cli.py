@@ -270,3 +270,55 @@ def test_every_command_explains_itself() -> None:
         shown = CliRunner().invoke(build(), [command, "--help"])
         assert shown.exit_code == 0
         assert "--url" in shown.stdout
+
+
+def test_a_device_is_not_replaced_by_a_file_of_its_name(shell: Shell, small: Path) -> None:
+    pipe = shell.directory / "pipe"
+    os.mkfifo(pipe)
+
+    done = shell.run("submit", small, "-o", pipe, "--json")
+
+    assert done.returncode == 2
+    assert "is no plain file" in done.stderr
+    assert json.loads(done.stdout)["job"] is None, "it was sent for nothing"
+    assert pipe.is_fifo()
+
+
+def test_the_checkpoint_is_not_written_over(shell: Shell, small: Path) -> None:
+    before = small.read_bytes()
+
+    done = shell.run("submit", small, "-o", small)
+
+    assert done.returncode == 2
+    assert "is the checkpoint itself" in done.stderr
+    assert small.read_bytes() == before
+
+
+def test_a_name_that_is_no_utf8_is_sent_as_far_as_it_can_be_read(shell: Shell, small: Path) -> None:
+    odd = shell.directory / os.fsdecode(b"b\xc3\xa4d\xff.pt")
+    odd.write_bytes(small.read_bytes())
+    plain = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+
+    table = shell.run("submit", odd, "-o", shell.directory / os.fsdecode(b"\xff.pt"))
+    document = shell.run("submit", odd, "--json", "-q", "-o", shell.directory / os.fsdecode(b"\xff.pt"))
+    ascii_only = shell.run("submit", odd, **plain)
+
+    assert table.returncode == document.returncode == ascii_only.returncode == 0, table.stderr + ascii_only.stderr
+    assert "bäd\N{REPLACEMENT CHARACTER}.pt" in table.stdout
+    assert json.loads(document.stdout)["job"]["input"]["filename"] == "bäd\N{REPLACEMENT CHARACTER}.pt"
+    assert ascii_only.stdout.isascii()
+    assert (shell.directory / os.fsdecode(b"\xff.pt")).is_file()
+
+
+@pytest.mark.parametrize("form", [[], ["--json"], ["--markdown"]])
+def test_a_reader_who_has_seen_enough_is_no_failed_job(shell: Shell, done: str, form: list[str]) -> None:
+    read, write = os.pipe()
+    os.close(read)
+
+    ended = subprocess.run(
+        [*_COMMAND, "report", done, *form], env=shell.environment, stdout=write, stderr=subprocess.PIPE, timeout=60
+    )
+    os.close(write)
+
+    assert ended.returncode == 141
+    assert ended.stderr == b""

@@ -17,6 +17,7 @@ class Exit(IntEnum):
     GATE = 3  # fused, but not as was demanded
     SERVICE = 4  # the service is not there, or takes no more for now: another attempt may do
     INTERRUPTED = 130  # Ctrl-C
+    NOT_READ = 141  # who read the output has left; as the shell says of a program that SIGPIPE ended
 
 
 def exit_of(error: FuseboxError | OSError, demanded_error: float | None = None) -> Exit:

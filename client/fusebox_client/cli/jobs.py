@@ -3,12 +3,11 @@
 from typing import Annotated, Literal
 
 import typer
-from rich.console import Console
 
 from fusebox_client.cli import work
 from fusebox_client.cli.arguments import Ca, JobId, Json, Key, Retries, Url, Where, split_job
 from fusebox_client.cli.exits import Exit
-from fusebox_client.cli.outcome import Outcome, ending, form_of, print_json, show
+from fusebox_client.cli.outcome import Outcome, Page, ending, form_of, print_json, show
 from fusebox_client.cli.screen import Screen
 from fusebox_client.cli.tables import job_view, jobs_view
 from fusebox_client.problems import JobError
@@ -49,7 +48,7 @@ def list_jobs(
         if as_json:
             print_json({"jobs": [view.raw for view in found]})
         else:
-            Console(highlight=False).print(jobs_view(found))
+            Page(highlight=False).print(jobs_view(found))
 
 
 def cancel(

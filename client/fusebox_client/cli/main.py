@@ -1,5 +1,8 @@
 """`fusebox-client submit | status | wait | download | report | list | cancel`."""
 
+import io
+import sys
+
 import typer
 
 from fusebox_client.cli.jobs import cancel, list_jobs, status
@@ -24,4 +27,6 @@ def build() -> typer.Typer:
 
 
 def main() -> None:
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # a locale without arrows and frames still sees the figures
     build()()

@@ -1,6 +1,8 @@
 """What a command ends with: its result on standard output as table, JSON or Markdown, and the exit code."""
 
 import json
+import os
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
@@ -63,11 +65,21 @@ def show(outcome: Outcome, table: Callable[[], RenderableType], markdown: Callab
         case "markdown":
             typer.echo(markdown(), nl=False)
         case "table":
-            Console(highlight=False).print(table())
+            Page(highlight=False).print(table())
+
+
+class Page(Console):
+    """Standard output; a reader who has left is told to `ending`, as of the other forms."""
+
+    def on_broken_pipe(self) -> None:
+        raise BrokenPipeError
 
 
 def print_json(document: object) -> None:
-    typer.echo(json.dumps(document, indent=2, ensure_ascii=False, default=str))
+    plainly = sys.stdout is not None and sys.stdout.encoding.lower() != "utf-8"
+    text = json.dumps(document, indent=2, ensure_ascii=plainly, default=str)
+    # A file's name may be bytes that are no UTF-8.
+    typer.echo(text.encode(errors="surrogateescape").decode(errors="replace"))
 
 
 def pass_gates(outcome: Outcome) -> None:
@@ -88,6 +100,10 @@ def ending(outcome: Outcome) -> Iterator[None]:
         going = outcome.job is not None and not outcome.job.ended
         _complain(f"interrupted; the job goes on: fusebox-client wait {outcome.url}" if going else "interrupted")
         raise typer.Exit(Exit.INTERRUPTED) from None
+    except BrokenPipeError:
+        # `| head -1` has seen enough. What is left in the buffer has nowhere to go.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise typer.Exit(Exit.NOT_READ) from None
     except (FuseboxError, OSError) as error:
         code = Exit.USAGE if isinstance(error, UnusableCa) else exit_of(error, outcome.demanded_error)
         problem = error.problem if isinstance(error, ProblemError) else None

@@ -3,7 +3,6 @@
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from fusebox_client.cli import work
 from fusebox_client.cli.arguments import (
@@ -27,7 +26,7 @@ from fusebox_client.cli.arguments import (
     split_job,
 )
 from fusebox_client.cli.exits import Exit
-from fusebox_client.cli.outcome import Outcome, ending, form_of, pass_gates, print_json, show
+from fusebox_client.cli.outcome import Outcome, Page, ending, form_of, pass_gates, print_json, show
 from fusebox_client.cli.screen import Screen
 from fusebox_client.cli.tables import job_view, report_view, tree_view
 from fusebox_client.report.gates import Demands
@@ -123,6 +122,6 @@ def _print_tree(found: FuseReport) -> None:
     if found.tree is None:
         typer.echo("The report holds no tree.", err=True)
         return
-    console = Console(highlight=False)
+    console = Page(highlight=False)
     console.print(tree_view(found.tree.before, "before"))
     console.print(tree_view(found.tree.after, "after"))

@@ -90,6 +90,7 @@ def submit(
         "benchmark": benchmark or require_speedup is not None or None,
     }
     with Screen(quiet) as screen, ending(outcome):
+        work.check_places(model, output, report_to)
         options["plan"] = _text_or_file(plan)
         with Where(url, key, ca, retries).open(screen) as service:
             job = work.upload(service, screen, outcome, work.Upload(model, probe, idempotency_key, options))

@@ -1,5 +1,6 @@
 """What the commands do, step by step, with what they find left in the outcome."""
 
+import errno
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from fusebox_client.client import Fusebox, Job
 from fusebox_client.options import Options
 from fusebox_client.report.gates import Demands, judge
 from fusebox_client.report.parts import FuseReport
+from fusebox_client.talk.download import check_target
 from fusebox_client.views import JobView, State
 
 
@@ -24,6 +26,16 @@ class Upload:
     probe: Path | None
     idempotency_key: str | None
     options: Mapping[str, Any]
+
+
+def check_places(model: Path, *places: Path | None) -> None:
+    """Before anything is sent: what must not be written over. Raises OSError."""
+    for place in places:
+        if place is None:
+            continue
+        check_target(place)
+        if place.exists() and model.exists() and place.samefile(model):
+            raise OSError(errno.EINVAL, "is the checkpoint itself; give another path", str(place))
 
 
 def upload(service: Fusebox, screen: Screen, outcome: Outcome, sent: Upload) -> Job:

@@ -6,6 +6,7 @@ when their digest (RFC 9530) is right.
 
 import base64
 import binascii
+import errno
 import hashlib
 import os
 import re
@@ -48,6 +49,7 @@ class _Cut:
 
 def download(path: str, target: Path, progress: Callable[[Progress], None], patience: Patience) -> Talk[Path]:
     """Fetch what lies at a path of the service into a file. Raises DigestMismatch, Unreachable, OSError."""
+    yield from block(lambda: check_target(target))
     remote = yield from _look(path, patience)
     part = target.with_name(f".{target.name}.{remote.sha256[:16]}.part")
     yield from block(lambda: target.parent.mkdir(parents=True, exist_ok=True))
@@ -62,6 +64,12 @@ def download(path: str, target: Path, progress: Callable[[Progress], None], pati
             raise DigestMismatch(f"{target.name} arrived with SHA-256 {found}, not {remote.sha256}; nothing was kept.")
     yield from block(lambda: _publish(part, target))
     return target
+
+
+def check_target(target: Path) -> None:
+    """Raises OSError for what is there and no plain file: to take its name would replace the device or pipe itself."""
+    if target.exists() and not target.is_file() and not target.is_dir():
+        raise OSError(errno.EINVAL, "is no plain file; give the path of one", str(target))
 
 
 def _look(path: str, patience: Patience) -> Talk[Remote]:

@@ -98,5 +98,6 @@ def _read(file: FilePart) -> Iterator[bytes]:
 
 
 def _quoted(name: str) -> str:
-    """As browsers write a name: quotes and line ends escaped, the rest in UTF-8."""
+    """As browsers write a name: quotes and line ends escaped, the rest in UTF-8, however the system writes it."""
+    name = name.encode(errors="surrogateescape").decode(errors="replace")
     return name.replace('"', "%22").replace("\r", "%0D").replace("\n", "%0A")

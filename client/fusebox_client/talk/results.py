@@ -2,6 +2,7 @@
 
 import math
 import os
+import sys
 import time
 import uuid
 from collections.abc import Callable, Mapping
@@ -87,6 +88,9 @@ def fetch(
 def _target(view: JobView, part: Part, to: str | os.PathLike[str] | None) -> Path:
     """The service's name is one plain name, whatever it says."""
     name = Path(view.output.filename.replace("\\", "/")).name if view.output else ""
+    # The system may write names in fewer letters (LC_ALL=C).
+    letters = sys.getfilesystemencoding()
+    name = name.encode(letters, "replace").decode(letters)
     name = name if name not in ("", ".", "..") else "model.fused"
     if part == "bundle":
         name = f"{Path(name).stem}.zip"
