@@ -15,6 +15,7 @@ import torch
 from app.markdown import report_markdown
 from app.options import FuseOptions
 from app.report import Report
+from app.snippet import comparison_snippet
 from tests.engine.graph_models import export, net, onnx_net
 
 
@@ -175,7 +176,7 @@ def test_a_report_comes_in_the_form_that_is_asked_for(server: Any, finished: htt
     stored = Report.model_validate(server.http.get(path).json())
 
     assert markdown.headers["content-type"] == "text/markdown; charset=utf-8"
-    assert markdown.text == report_markdown(stored)
+    assert markdown.text == report_markdown(stored, comparison_snippet(stored))
     assert page.headers["content-type"] == "text/html; charset=utf-8"
     assert page.headers["content-security-policy"].startswith("default-src 'none'; script-src 'sha256-")
     assert stored.output.filename in page.text
