@@ -45,10 +45,22 @@ def test_commands_are_understood_as_they_are_written(document: Path) -> None:
             command.make_context(words[0], list(rest))  # raises of what it does not know
 
 
-def _routes() -> list[re.Pattern[str]]:
+def _paths() -> set[str]:
     parts = (fuse, listing, jobs, events, results, health, pages)
-    paths = {route.path for part in parts for route in part.router.routes}
-    return [re.compile(re.sub(r"\{[^}]+\}", "[^/]+", path)) for path in paths | {"/openapi.json"}]
+    return {route.path for part in parts for route in part.router.routes}
+
+
+def _routes() -> list[re.Pattern[str]]:
+    return [re.compile(re.sub(r"\{[^}]+\}", "[^/]+", path)) for path in _paths() | {"/openapi.json"}]
+
+
+def test_the_page_of_the_api_tells_every_address() -> None:
+    rows = rows_of(ROOT / "docs/api.md", "The HTTP API", "request")
+    told = {row[0].strip("`").partition(" ")[2].replace("{id}", "{job_id}") for row in rows}
+
+    of_jobs = {path for path in _paths() if path.startswith(("/fuse", "/v1/"))}
+    # The first is PUT without a name, for `curl -T`; the others are told beside `/report`.
+    assert told == of_jobs - {"/fuse/", "/v1/jobs/{job_id}/report.md", "/v1/jobs/{job_id}/report.html"}
 
 
 @pytest.mark.parametrize("document", PAGES, ids=NAMES)

@@ -62,11 +62,11 @@ def _here(server: Server, text: str) -> str:
     return text.replace(".venv/bin/", "")
 
 
-@pytest.mark.parametrize("page", _PAGES, ids=["README.md", "docs/options.md"])
-def test_each_line_of_shell_does_what_it_says(server: Server, desk: Path, page: Path) -> None:
+@pytest.mark.parametrize("document", _PAGES, ids=["README.md", "docs/options.md"])
+def test_each_line_of_shell_does_what_it_says(server: Server, desk: Path, document: Path) -> None:
     job = server.upload(_SMALL)
     assert server.job(job, wait=60)["state"] == "succeeded"
-    lines = [line for line in lines_of(page) if line.startswith(("curl ", "fusebox", ".venv/bin/fusebox"))]
+    lines = [line for line in lines_of(document) if line.startswith(("curl ", "fusebox", ".venv/bin/fusebox"))]
     assert len(lines) >= 3
 
     for line in lines:
