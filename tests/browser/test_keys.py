@@ -80,3 +80,13 @@ def test_a_file_above_the_limit_is_refused_before_it_is_sent(page: Page, locked:
 
     expect(page.locator("#before")).to_contain_text("larger than this service takes, 102 kB")
     expect(page.get_by_role("button", name="Fuse", exact=True)).to_be_disabled()
+
+
+def test_a_key_that_no_header_can_hold_is_refused_like_any_other(page: Page, locked: Server, tiny: Path) -> None:
+    page.goto(locked.url)
+    page.set_input_files("#model", tiny)
+    page.get_by_role("button", name="Fuse", exact=True).click()
+    _give(page, "ключ \N{KEY}")
+
+    expect(page.get_by_role("alert")).to_contain_text("invalid-key")
+    expect(page.get_by_role("button", name="Fuse", exact=True)).to_be_visible()

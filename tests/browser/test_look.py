@@ -1,12 +1,15 @@
 """Dark and light, wide and narrow, and what a screen reader is told: by axe-core, on every state of the pages."""
 
 import re
+from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect
+from torch import nn
 
 from tests.e2e.conftest import Server
 
@@ -54,6 +57,25 @@ def test_a_report_is_accessible(coloured: Page, service: Server, fused: str) -> 
     coloured.set_viewport_size(_PHONE)
     _fits(coloured)
     _is_accessible(coloured)
+
+
+def test_names_of_any_length_do_not_widen_a_page(
+    coloured: Page, service: Server, tmp_path: Path, send: Callable[[Path], None]
+) -> None:
+    long = tmp_path / f"{'W' * 200}.pt"
+    layers = {"z" * 300: nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)), "<b>x</b>\n": nn.BatchNorm2d(4)}
+    torch.save(nn.Sequential(OrderedDict(layers)).eval(), long)
+    coloured.set_viewport_size(_PHONE)
+
+    send(long)
+    expect(coloured.locator(".charts")).to_be_visible()
+    _fits(coloured)
+
+    job_id = coloured.url.rpartition("/")[2]
+    coloured.goto(f"{service.url}/v1/jobs/{job_id}/report.html")
+    expect(coloured.locator(".charts")).to_be_visible()
+    _fits(coloured)
+    assert coloured.locator("main b").filter(has_text="x").count() == 0
 
 
 def test_a_job_that_runs_and_one_that_failed_are_accessible(

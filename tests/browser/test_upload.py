@@ -64,6 +64,9 @@ def test_while_it_is_sent_the_page_tells_how_fast_and_how_long_and_can_stop_it(
     expect(page.get_by_role("button", name="Fuse", exact=True)).to_be_focused()
     service.until(lambda: service.blobs() == kept)
 
+    page.get_by_role("button", name="Fuse", exact=True).click()
+    expect(page.locator("#before")).to_have_text("")
+
 
 def test_a_value_that_an_option_can_not_have_is_told_with_what_to_do(page: Page, service: Server, small: Path) -> None:
     page.goto(service.url)

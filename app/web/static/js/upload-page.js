@@ -59,10 +59,11 @@ async function submit(event) {
   event.preventDefault();
   if (keysNeeded() && !storedKey() && !(await askForKey("This service asks for a key before it takes a file."))) return;
   byId("problem").replaceChildren();
+  byId("before").textContent = "";
   const pace = new Pace();
   showSending(true);
-  sending = upload(form, (sent, total) => showProgress(pace, sent, total));
   try {
+    sending = upload(form, (sent, total) => showProgress(pace, sent, total));
     const job = await sending.done;
     sending = null;
     location.assign(at(`/jobs/${encodeURIComponent(job.id)}`));

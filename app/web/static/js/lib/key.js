@@ -11,10 +11,10 @@ export function storedKey() {
   return sessionStorage.getItem(PLACE);
 }
 
-/** The header that says who asks; none without a key. */
+/** The header that says who asks; none without a key. What no header can hold is no key: the service says so. */
 export function authorization() {
   const key = storedKey();
-  return key ? { Authorization: `Bearer ${key}` } : {};
+  return key ? { Authorization: `Bearer ${key.replace(/[^!-~]/g, "?")}` } : {};
 }
 
 /** Ask for a key, once for all who wait for it. Null if none is given. */
