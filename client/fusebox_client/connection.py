@@ -1,6 +1,7 @@
 """How the service is reached: URL, key, patience; the same for both clients."""
 
 import os
+import re
 import ssl
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
@@ -12,6 +13,10 @@ from fusebox_client.talk.patience import Patience
 
 class NoUrl(FuseboxError):
     """It is not said where the service is."""
+
+
+class UnusableKey(FuseboxError):
+    """The key is none that a header can hold."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,13 +32,16 @@ class Connection:
     def of(
         cls, url: str | None, key: str | None, patience: Patience | None, verify: ssl.SSLContext | bool
     ) -> "Connection":
-        """What is not given comes from FUSEBOX_URL and FUSEBOX_KEY. Raises NoUrl."""
+        """What is not given comes from FUSEBOX_URL and FUSEBOX_KEY. Raises NoUrl, UnusableKey."""
         found = url or os.environ.get("FUSEBOX_URL", "")
         if not found.startswith(("http://", "https://")):
             what = f"The service's URL is {found!r}" if found else "The service's URL is not given"
             raise NoUrl(f"{what}: pass http://HOST:PORT, or set FUSEBOX_URL.")
-        given = key or os.environ.get("FUSEBOX_KEY") or None
-        return cls(found.rstrip("/"), given, patience or Patience(), verify)
+        # Secrets are often stored with a line end.
+        given = (key or os.environ.get("FUSEBOX_KEY", "")).strip()
+        if re.search(r"[^!-~]", given):
+            raise UnusableKey("The API key holds spaces or letters that no key has; see FUSEBOX_KEY.")
+        return cls(found.rstrip("/"), given or None, patience or Patience(), verify)
 
     def http_options(self) -> dict[str, Any]:
         """For httpx.Client and httpx.AsyncClient. Redirects are not followed: an upload can't be, a key should not."""

@@ -322,3 +322,12 @@ def test_a_reader_who_has_seen_enough_is_no_failed_job(shell: Shell, done: str, 
 
     assert ended.returncode == 141
     assert ended.stderr == b""
+
+
+def test_a_key_that_no_header_can_hold_is_said_to_be_wrong_before_anything_is_sent(shell: Shell, small: Path) -> None:
+    done = shell.run("submit", small, "--json", FUSEBOX_KEY="ключ")
+    stored_with_a_line_end = shell.run("list", "--json", FUSEBOX_KEY="unasked-for\n")
+
+    assert done.returncode == 2
+    assert "The API key holds" in json.loads(done.stdout)["error"]
+    assert stored_with_a_line_end.returncode == 0

@@ -56,7 +56,7 @@ class Where:
     retries: int = 5
 
     def open(self, screen: Screen) -> Fusebox:
-        """Raises NoUrl, and UnusableCa for certificates that are none."""
+        """Raises NoUrl, UnusableKey, and UnusableCa for certificates that are none."""
         patience = Patience(attempts=self.retries + 1, told=screen.again)
         return Fusebox(self.url, self.key, patience=patience, verify=_trusted(self.ca))
 
