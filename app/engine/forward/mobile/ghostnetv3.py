@@ -148,7 +148,8 @@ FAMILIES = (
             ),
             ("short_conv", "in_channels", "groups", "kernel_size", "id_tensor", *_TRAINED, *_KINDS.values()),
         ),
-        idle=(*_UNSCALED, "gate_fn", "short_conv"),  # of the other modes
+        # Of the other modes; deployed, it keeps the activations beside those that stand behind its convolutions.
+        idle=(*_UNSCALED, "gate_fn", "short_conv", "primary_activation", "cheap_activation"),
     ),
     Family(
         "GhostNetV3 GhostBottleneck",
