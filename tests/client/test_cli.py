@@ -331,3 +331,20 @@ def test_a_key_that_no_header_can_hold_is_said_to_be_wrong_before_anything_is_se
     assert done.returncode == 2
     assert "The API key holds" in json.loads(done.stdout)["error"]
     assert stored_with_a_line_end.returncode == 0
+
+
+@pytest.mark.skipif(not Path("/dev/full").is_char_device(), reason="there is no full device")
+def test_a_disk_that_is_full_is_told_without_the_systems_numbers(shell: Shell, done: str) -> None:
+    with open("/dev/full", "w") as full:
+        ended = subprocess.run(
+            [*_COMMAND, "report", done, "--markdown"],
+            env=shell.environment,
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=60,
+        )
+
+    assert ended.returncode != 0
+    assert "No space left on device." in ended.stderr
+    assert "Errno" not in ended.stderr

@@ -101,26 +101,38 @@ def ending(outcome: Outcome) -> Iterator[None]:
         _complain(f"interrupted; the job goes on: fusebox-client wait {outcome.url}" if going else "interrupted")
         raise typer.Exit(Exit.INTERRUPTED) from None
     except BrokenPipeError:
-        # `| head -1` has seen enough. What is left in the buffer has nowhere to go.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _give_output_up()  # `| head -1` has seen enough
         raise typer.Exit(Exit.NOT_READ) from None
     except (FuseboxError, OSError) as error:
         code = Exit.USAGE if isinstance(error, UnusableCa) else exit_of(error, outcome.demanded_error)
         problem = error.problem if isinstance(error, ProblemError) else None
         sentence = _sentence(error)
         _complain(sentence)
-        if outcome.form == "json":
-            print_json(outcome.document(code, problem, sentence))
-        elif outcome.form == "markdown":
-            told = problem or Problem("service" if code == Exit.SERVICE else "usage", 0, sentence.rstrip("."))
-            typer.echo(problem_markdown(told, outcome.what, outcome.url), nl=False)
+        try:
+            _tell(outcome, code, problem, sentence)
+        except OSError:
+            _give_output_up()  # it may be what failed
         raise typer.Exit(code) from None
+
+
+def _tell(outcome: Outcome, code: Exit, problem: Problem | None, sentence: str) -> None:
+    """The failure in the form that was asked for."""
+    if outcome.form == "json":
+        print_json(outcome.document(code, problem, sentence))
+    elif outcome.form == "markdown":
+        told = problem or Problem("service" if code == Exit.SERVICE else "usage", 0, sentence.rstrip("."))
+        typer.echo(problem_markdown(told, outcome.what, outcome.url), nl=False)
+
+
+def _give_output_up() -> None:
+    """What is left in its buffer has nowhere to go."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _sentence(error: FuseboxError | OSError) -> str:
     if isinstance(error, OSError) and error.filename:
         return f"{error.filename}: {error.strerror}."
-    return str(error)
+    return f"{error.strerror}." if isinstance(error, OSError) and error.strerror else str(error)
 
 
 def _complain(sentence: str) -> None:
