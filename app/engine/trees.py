@@ -8,6 +8,7 @@ from torch import Tensor
 from app.engine.caller_plan import read_plan
 from app.engine.formats import TorchFile, read_file, write_file
 from app.engine.forward.families import family_of
+from app.engine.forward.torch_nn.settings import check_settings
 from app.engine.fuse.census import count, widen
 from app.engine.fuse.pairs import with_pairs
 from app.engine.fuse.units import find_units
@@ -34,6 +35,7 @@ def read_from(file: TorchFile, options: FuseOptions | None = None, given: Given 
     if options is not None:
         _check_options(options)
     check_members(found.module)
+    check_settings(found.module)
     return Job(file, found, count(found.module), total_bytes(found.module.node), given)
 
 

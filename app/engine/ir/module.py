@@ -1,7 +1,7 @@
 """A view of an inert object as a torch.nn.Module: class path, tensors, children, attributes; and edits of it."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -136,7 +136,7 @@ class Module:
             count += 1
             members += len(module.state) + sum(len(module.table(name)) for name in _TABLES)
             if members > MAX_MEMBERS:
-                raise TooLarge(f"the modules have more than {MAX_MEMBERS:,} attributes, parameters and buffers")
+                raise _too_many_members()
             if count > MAX_PLACES:
                 raise TooLarge(f"the module tree unfolds into more than {MAX_PLACES:,} modules")
             if len(above) > MAX_DEPTH:
@@ -229,6 +229,23 @@ class Module:
         self.state.pop(name, None)
         for table in _TABLES:
             self.table(table).pop(name, None)
+
+
+def check_tables(objects: Iterable[Object]) -> None:
+    """Raises TooLarge where modules hold more members than any real model's; before names are looked at one by one.
+
+    Many modules may share one table: a small file can hold ten thousand million names.
+    """
+    members = 0
+    for node in objects:
+        if isinstance(node.state, dict):
+            members += sum(len(mapping(node.state.get(name)) or ()) for name in _TABLES)
+        if members > MAX_MEMBERS:
+            raise _too_many_members()
+
+
+def _too_many_members() -> TooLarge:
+    return TooLarge(f"the modules have more than {MAX_MEMBERS:,} attributes, parameters and buffers")
 
 
 def is_inside(path: str, outer: str) -> bool:

@@ -252,12 +252,21 @@ LAYERS: dict[str, Callable[[], bytes]] = {
     "a mean that is no number": lambda: _with(l1_running_mean=_NAN),
     "a variance that is no number": lambda: _with(l1_running_var=_NAN),
     "a variance below zero": lambda: _with(l1_running_var=torch.tensor(-1.0)),
-}
-# Odd, and sound enough: no convolution of them can be replaced, and the file comes back as it was.
-ODD: dict[str, Callable[[], bytes]] = {
     "an eps below zero": lambda: _with(l1_eps=-5.0),
     "an eps that is no number": lambda: _with(l1_eps=float("nan")),
     "an eps that is a text": lambda: _with(l1_eps="1e-5"),
+    "zero groups": lambda: _with(l0_groups=0),
+    "negative groups": lambda: _with(l0_groups=-1),
+    "groups that are a text": lambda: _with(l0_groups="2"),
+    "a zero stride": lambda: _with(l0_stride=(0, 0)),
+    "a stride that overflows": lambda: _with(l0_stride=(1 << 70, 1 << 70)),
+    "a padding without end": lambda: _with(l0_padding=(1 << 40, 1 << 40)),
+    "a negative padding": lambda: _with(l0_padding=(-1, -1)),
+    "a dilation without end": lambda: _with(l0_dilation=(1 << 40, 1 << 40)),
+    "a mode that is none": lambda: _with(l0_padding_mode="evil"),
+}
+# Odd, and sound enough: what torch would not mind, or what none of the fused layers reads.
+ODD: dict[str, Callable[[], bytes]] = {
     "an upsampling without end": lambda: _saved(
         nn.Sequential(nn.Conv2d(3, 3, 1), nn.BatchNorm2d(3), nn.Upsample(scale_factor=1e5))
     ),
@@ -270,18 +279,9 @@ ODD: dict[str, Callable[[], bytes]] = {
     "a padding of any size": lambda: _saved(
         nn.Sequential(nn.Conv2d(3, 3, 1), nn.BatchNorm2d(3), nn.ZeroPad2d(1 << 20))
     ),
-    "zero groups": lambda: _with(l0_groups=0),
-    "negative groups": lambda: _with(l0_groups=-1),
-    "groups that are a text": lambda: _with(l0_groups="2"),
-    "a zero stride": lambda: _with(l0_stride=(0, 0)),
-    "a stride that overflows": lambda: _with(l0_stride=(1 << 70, 1 << 70)),
-    "a padding without end": lambda: _with(l0_padding=(1 << 40, 1 << 40)),
-    "a negative padding": lambda: _with(l0_padding=(-1, -1)),
     "a padding that is an object": lambda: _with(l0_padding=object),
-    "a dilation without end": lambda: _with(l0_dilation=(1 << 40, 1 << 40)),
     "channels that are not those": lambda: _with(l0_in_channels=1 << 40),
     "features that are not those": lambda: _with(l1_num_features=1 << 40),
-    "a mode that is none": lambda: _with(l0_padding_mode="evil"),
     "a momentum that is an object": lambda: _with(l1_momentum=object),
 }
 

@@ -5,6 +5,7 @@ from typing import Any, Final
 
 from app.engine.forward.aten.calls import Call
 from app.engine.forward.aten.emitter import Emitter
+from app.engine.forward.counts import check_counts
 from app.engine.ir.graph import Const, Value
 
 _PLAIN: Final = {f"conv{dims}d.default": dims for dims in (1, 2, 3)}
@@ -26,6 +27,7 @@ def convolution(call: Call, ops: Emitter) -> Any:
         padding = [(pad, pad) for pad in _each(call["padding"], dims)]
     transposed, groups = call.name in _TRANSPOSED or bool(call.get("transposed")), call["groups"]
     extra = _each(call["output_padding"], dims) if transposed else [0] * dims
+    check_counts(ops.owner, call.name, groups=(groups,), stride=stride, dilation=dilation)
     if not _sound(weight, bias, (stride, dilation, [begin for begin, _ in padding], extra), groups, transposed):
         return NotImplemented
     if transposed:

@@ -5,6 +5,7 @@ from typing import Any, Final
 import torch.nn.functional as F
 from torch import Tensor
 
+from app.engine.forward.counts import check_counts
 from app.engine.forward.onnx.call import Call
 from app.engine.forward.onnx.operator import Operator, Results, Tensors, is_float
 from app.engine.forward.onnx.operators.window import Pads, Window, flat, window
@@ -32,6 +33,12 @@ def _weights(call: Call) -> tuple[Const, Const | None] | None:
     return weight, bias
 
 
+def _groups(call: Call) -> int:
+    groups: int = call.attribute("group", 1)
+    check_counts(call.ops.owner, call.name, groups=(groups,))
+    return groups
+
+
 def _conv_linear(call: Call) -> Results | None:
     where, weights, x = window(call, _kernel(call)), _weights(call), call.need(0)
     if weights is None or not isinstance(x, Value) or not is_float(call):
@@ -39,12 +46,12 @@ def _conv_linear(call: Call) -> Results | None:
     padding = where.settled_pads(x.shape[2:], call.dims(0)[2:])
     if padding is None:
         return None
-    groups = call.attribute("group", 1)
+    groups = _groups(call)
     return call.ops.conv(x, *weights, stride=where.stride, padding=padding, dilation=where.dilation, groups=groups)
 
 
 def _conv(call: Call) -> Tensors:
-    where, groups = window(call, _kernel(call)), call.attribute("group", 1)
+    where, groups = window(call, _kernel(call)), _groups(call)
     convolve = _CONV[len(where.kernel) - 1]
 
     def run(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -101,7 +108,7 @@ def _transposed_linear(call: Call) -> Results | None:
         output_padding=over,
         crops=True,
         dilation=where.dilation,
-        groups=call.attribute("group", 1),
+        groups=_groups(call),
     )
 
 
@@ -119,7 +126,7 @@ def _reaches(call: Call, where: Window, sizes: tuple[int, ...], extra: tuple[int
 
 def _transposed(call: Call) -> Tensors:
     """The whole output, then cut: torch knows neither uneven padding nor every output padding."""
-    where, groups = window(call, _kernel(call)), call.attribute("group", 1)
+    where, groups = window(call, _kernel(call)), _groups(call)
     dims = len(where.kernel)
     extra, convolve = _extra(call, dims), _TRANSPOSED[dims - 1]
 

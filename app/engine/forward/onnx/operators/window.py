@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from app.engine.forward.counts import check_counts
 from app.engine.forward.onnx.call import Call, Dims
 
 Pads = tuple[tuple[int, int], ...]
@@ -50,8 +51,9 @@ def window(call: Call, kernel: Sequence[int]) -> Window:
     pads = call.ints("pads") or (0,) * (2 * dims)
     if (len(stride), len(dilation), len(pads)) != (dims, dims, 2 * dims):
         raise call.unknown("structure-differs", f"{call.name} has attributes for other than {dims} dimensions")
-    if min((*stride, *dilation, *kernel), default=1) < 1 or min(pads, default=0) < 0:
-        raise call.unknown("structure-differs", f"{call.name} has a stride, dilation, kernel or padding out of range")
+    check_counts(call.ops.owner, call.name, strides=stride, dilations=dilation)
+    if min(kernel, default=1) < 1 or min(pads, default=0) < 0:
+        raise call.unknown("structure-differs", f"{call.name} has a kernel or padding out of range")
     explicit = tuple(zip(pads[:dims], pads[dims:], strict=True))
     return Window(tuple(kernel), stride, dilation, call.attribute("auto_pad", "NOTSET"), explicit)
 
