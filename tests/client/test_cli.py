@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -214,7 +215,11 @@ def test_the_report_is_shown_and_judged_again(shell: Shell, done: str) -> None:
 
 def test_ctrl_c_leaves_the_job_alone_and_says_how_to_go_on(shell: Shell, long_job: Path, service: Server) -> None:
     line = [*_COMMAND, "submit", str(long_job)]
-    process = subprocess.Popen(line, cwd=shell.directory, env=shell.environment, stderr=subprocess.PIPE, text=True)
+    # What runs in a shell's background inherits that SIGINT is ignored, and so would the command.
+    heard = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    process = subprocess.Popen(
+        line, cwd=shell.directory, env=shell.environment, stderr=subprocess.PIPE, text=True, preexec_fn=heard
+    )
     assert process.stderr is not None
     lines = iter(process.stderr.readline, "")
     url = next(line.strip() for line in lines if line.startswith("http"))
