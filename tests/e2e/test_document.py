@@ -39,6 +39,7 @@ _OPERATIONS = [
     ("GET", "/v1/jobs/{job_id}/report"),
     ("GET", "/v1/jobs/{job_id}/report.md"),
     ("GET", "/v1/jobs/{job_id}/report.html"),
+    ("GET", "/v1/jobs/{job_id}/comparison.py"),
     ("GET", "/v1/jobs/{job_id}/bundle"),
     ("GET", "/v1/jobs/{job_id}/events"),
     ("GET", "/v1/jobs/{job_id}/done"),

@@ -174,7 +174,7 @@ def test_a_key_sees_its_own_jobs_and_no_other(api: Any, alice: str, bob: str) ->
 
     for method in ("GET", "HEAD", "DELETE"):
         parts = ("", "?wait=5", "/model", "/model?wait=5", "/report", "/report.md", "/bundle")
-        parts += ("/report.html", "/events", "/events?after=0", "/done")
+        parts += ("/report.html", "/comparison.py", "/events", "/events?after=0", "/done")
         for path in [job + part for part in parts]:
             if method == "DELETE" and path != job:
                 continue

@@ -3,16 +3,11 @@
 from typing import Any
 from urllib.parse import urlsplit
 
-import anyio
 from fastapi import APIRouter, Request
 from starlette.exceptions import HTTPException
 from starlette.responses import HTMLResponse, PlainTextResponse, Response
 
-from app.api.deps import BaseUrl, CallerDep, Service, ServiceDep
-from app.api.sending.downloads import send_download
-from app.api.sending.reports import PYTHON, report_of
-from app.api.waiting import job_or_404
-from app.errors import JobNotFinished
+from app.api.deps import BaseUrl, Service, ServiceDep
 from app.options import FuseOptions
 from app.web.assets import Asset, assets, assets_version
 from app.web.bundle import modules_of
@@ -40,15 +35,6 @@ async def front(request: Request, service: ServiceDep, base_url: BaseUrl) -> Res
 async def job(job_id: str, service: ServiceDep) -> Response:
     """A job's page: the same for each, and for ids that are none; its script asks the API, with the caller's key."""
     return _page("job.html", "js/job-page.js", service, job_id=job_id[:200])
-
-
-@router.get("/v1/jobs/{job_id}/comparison.py")
-async def comparison(job_id: str, service: ServiceDep, caller: CallerDep, request: Request) -> Response:
-    """The program with which a user compares both files himself, as the page shows it."""
-    found = await job_or_404(service, caller, job_id)
-    if found.output is None:
-        raise JobNotFinished(f"The job is {found.state}.", remedy="It is made from the report of a job that succeeded.")
-    return send_download(await anyio.to_thread.run_sync(report_of, service.blobs, found.output, PYTHON), request)
 
 
 @router.head("/static/{version}/{path:path}")

@@ -13,7 +13,7 @@ from app.api.refusals import RangeNotSatisfiable
 from app.api.schemas import job_path
 from app.api.sending.downloads import Download, send_download
 from app.api.sending.negotiation import preferred
-from app.api.sending.reports import HTML, JSON, MARKDOWN, report_of
+from app.api.sending.reports import HTML, JSON, MARKDOWN, PYTHON, report_of
 from app.api.sending.results import model_of
 from app.api.waiting import WaitDep, wait_for
 from app.errors import InvalidOption, JobCanceled, JobExpired, JobNotFinished, JobNotFound
@@ -90,6 +90,20 @@ async def show_page(job_id: str, service: ServiceDep, caller: CallerDep, wait: W
     """The report as one page that asks nobody for anything: to be kept, or sent to others."""
     job = await wait_for(service, caller, job_id, wait, request)
     return await _answer_report(service, job, HTML, request, wait.headers)
+
+
+@router.head("/{job_id}/comparison.py", include_in_schema=False)
+@router.get(
+    "/{job_id}/comparison.py",
+    response_class=Response,
+    responses=_answers("A program that loads both files and compares their outputs", PYTHON),
+)
+async def show_program(
+    job_id: str, service: ServiceDep, caller: CallerDep, wait: WaitDep, request: Request
+) -> Response:
+    """The program with which users compare both files in their own environment, with their own classes."""
+    job = await wait_for(service, caller, job_id, wait, request)
+    return await _answer_report(service, job, PYTHON, request, wait.headers)
 
 
 async def _answer_report(service: Service, job: Job, kind: str, request: Request, headers: dict[str, str]) -> Response:
