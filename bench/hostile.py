@@ -45,14 +45,16 @@ def main() -> None:
     parser.add_argument("--good", type=Path, help="a checkpoint that is fused in between; default: a small one")
     parser.add_argument("--every", type=int, default=100, help="hostile files between two good ones")
     parser.add_argument("--step", type=int, default=1, help="try only each nth file")
+    parser.add_argument("--sandbox", default="", help="FUSEBOX_SANDBOX of the service: `off` tries the readers alone")
     parser.add_argument("--json", type=Path, help="write the figures there, too")
     asked = parser.parse_args()
     good = asked.good.read_bytes() if asked.good else assemble.saved()
-    with tempfile.TemporaryDirectory() as scratch, _service(Path(scratch)) as (url, pid):
+    with tempfile.TemporaryDirectory() as scratch, _service(Path(scratch), asked.sandbox) as (url, pid):
         canaries = Path(scratch) / "canaries"
         canaries.mkdir()
         with httpx.Client(base_url=url, timeout=_WAIT + 20) as http:
             figures = _measure(http, pid, list(corpus(canaries))[:: asked.step], good, asked.every)
+            figures["sandbox"] = http.get("/readyz").json().get("sandbox")
         figures["executed"] = len(list(canaries.iterdir()))
     for name, value in figures.items():
         print(f"{name}: {value}")
@@ -76,12 +78,14 @@ def _measure(http: httpx.Client, pid: int, cases: list[Case], good: bytes, every
     mixed = _rate_beside(http, good, cases)
     stop.set()
     watcher.join()
+    after = _tree(pid)
     times = sorted(seconds for seconds, _ in seen.seconds)
     return {
         "payloads tried": len(cases),
         "codes": dict(seen.codes.most_common()),
         "answered with anything but a 4xx": seen.odd,
-        "processes the same": before == _tree(pid),
+        "processes that ended": sorted(set(before) - set(after)),
+        "processes that came": [_read(f"/proc/{one}/cmdline").replace("\0", " ") for one in set(after) - set(before)],
         "worst answer, s": [round(seconds, 3) for seconds, _ in sorted(seen.seconds)[-1:]],
         "slowest": [(name, round(seconds, 2)) for seconds, name in sorted(seen.seconds)[-5:]],
         "99th percentile, s": round(times[int(0.99 * (len(times) - 1))], 3),
@@ -183,12 +187,13 @@ def _read(path: str) -> str:
 
 
 @contextmanager
-def _service(scratch: Path) -> Iterator[tuple[str, int]]:
+def _service(scratch: Path, sandbox: str) -> Iterator[tuple[str, int]]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     given = {key: value for key, value in os.environ.items() if not key.startswith("FUSEBOX_")}
     given |= {"FUSEBOX_MIN_FREE_BYTES": "1", "FUSEBOX_MAX_WAIT_SECONDS": str(_WAIT), "FUSEBOX_DEVICE": "cpu"}
+    given |= {"FUSEBOX_SANDBOX": sandbox} if sandbox else {}
     with (scratch / "log").open("wb") as log:
         command = [sys.executable, "-m", "app", "serve", "--port", str(port), "--data-dir", str(scratch / "data")]
         served = subprocess.Popen(command, cwd=_ROOT, env=given, stdout=log, stderr=log)
