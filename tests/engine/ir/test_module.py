@@ -10,7 +10,9 @@ from torch import nn
 from app.engine.formats import read_file, write_file
 from app.engine.ir.module import MAX_DEPTH, Module, identity_node, is_module, module_node
 from app.engine.ir.node import Global
+from app.engine.pipeline import fuse_checkpoint
 from app.errors import TooLarge
+from app.options import FuseOptions
 from tests.engine.nets import Unknown, norm
 
 
@@ -132,3 +134,14 @@ def test_a_table_that_very_many_modules_share_is_too_large():
 
     with pytest.raises(TooLarge, match="attributes, parameters and buffers"):
         list(whole.walk())
+
+
+def test_modules_that_share_a_table_are_counted_before_its_names_are_looked_at(tmp_path):
+    shared = {f"buffer{number}": None for number in range(30_000)}
+    model = nn.Sequential(*(nn.Identity() for _ in range(5_000)))
+    for part in model:
+        part._buffers = shared
+    torch.save(model, tmp_path / "crowd.pt")
+
+    with pytest.raises(TooLarge, match="attributes, parameters and buffers"):
+        fuse_checkpoint(tmp_path / "crowd.pt", tmp_path / "fused.pt", FuseOptions(), filename="crowd.pt")

@@ -1,4 +1,4 @@
-"""Operators of graph files with counts that no runtime can run are told by their name; so are crowds of members."""
+"""Operators of graph files with counts that no runtime can run are told by their name."""
 
 import json
 import zipfile
@@ -14,7 +14,7 @@ from onnx import helper, numpy_helper
 from torch import nn
 
 from app.engine.pipeline import fuse_checkpoint
-from app.errors import TooLarge, UnsupportedContent
+from app.errors import UnsupportedContent
 from app.options import FuseOptions
 
 
@@ -71,14 +71,3 @@ def test_a_convolution_of_a_program_is_named(name: str, tmp_path: Path) -> None:
 
     with pytest.raises(UnsupportedContent, match=f"conv2d: .* has {name}"):
         _fuse(_program(tmp_path / "odd.pt2", empty))
-
-
-def test_modules_that_share_a_table_are_counted_before_its_names_are_looked_at(tmp_path: Path) -> None:
-    shared: dict[str, None] = {f"buffer{number}": None for number in range(30_000)}
-    model = nn.Sequential(*(nn.Identity() for _ in range(5_000)))
-    for part in model:
-        part._buffers = shared
-    torch.save(model, tmp_path / "crowd.pt")
-
-    with pytest.raises(TooLarge, match="attributes, parameters and buffers"):
-        _fuse(tmp_path / "crowd.pt")
