@@ -50,17 +50,18 @@ class MembersRead:
         """
         if module.class_path.startswith(_TORCH) and module.class_path not in _READ_IN_PARTS:
             return None
-        read = self._seen[id(module.node)][1] if id(module.node) in self._seen else ()
-        passed_over = {_COUNTER, *idle}
-        return next((name for name in _with_effect(module) if name not in read and name not in passed_over), None)
+        passed_over = {_COUNTER, *idle, *self._read(module)}
+        return next((name for name in _with_effect(module) if name not in passed_over), None)
 
     def notes_more(self, module: Module, idle: Iterable[str]) -> bool:
         """Whether the instance holds a plain attribute that may be part of what it computes and that nothing read."""
         if module.class_path.startswith(_TORCH):
             return False
-        read = self._seen[id(module.node)][1] if id(module.node) in self._seen else ()
-        passed_over = {*INTERNAL, *_NOTES, *idle, *read}
+        passed_over = {*INTERNAL, *_NOTES, *idle, *self._read(module)}
         return any(name not in passed_over and _may_count(value) for name, value in module.state.items())
+
+    def _read(self, module: Module) -> set[str]:
+        return self._seen[id(module.node)][1] if id(module.node) in self._seen else set()
 
     def looked_into(self, called: Iterable[int]) -> Iterator[Module]:
         """The modules that were read and not called (by the ids of their nodes): lists, what is taken apart."""

@@ -8,10 +8,9 @@ from app.engine.ir.graph import Graph
 from app.engine.ir.module import Module
 from app.engine.ir.node import Object
 from app.engine.layers.multiply_adds import by_owner, kept
+from app.engine.layers.rows import row
 from app.engine.layers.texts import kind_of, text_of
 from app.report import MAX_LAYERS, Fate, Layer, Tree
-
-_LONGEST = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,16 +164,4 @@ def _upwards(path: str) -> Iterator[str]:
 
 
 def _layer(one: Sketch, fate: Fate, multiply_adds: int | None, into: str | None) -> Layer:
-    return Layer(
-        path=_short(one.path),
-        kind=one.kind,
-        text=one.text,
-        parameters=one.parameters,
-        multiply_adds=multiply_adds,
-        fate=fate,
-        into=None if into is None else _short(into),
-    )
-
-
-def _short(path: str) -> str:
-    return path if len(path) <= _LONGEST else f"{path[:_LONGEST]}..."
+    return row(one.path, one.kind, one.text, one.parameters, multiply_adds=multiply_adds, fate=fate, into=into)

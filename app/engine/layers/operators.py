@@ -11,9 +11,8 @@ from app.engine.ir import graph as ir
 from app.engine.ir.graph import Node
 from app.engine.layers.listed import Listed
 from app.engine.layers.multiply_adds import Totals, by_owner, kept, totals
+from app.engine.layers.rows import row
 from app.report import MAX_LAYERS, Fate, Layer, Tree
-
-_LONGEST = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,16 +137,4 @@ def _layers(fusion: ProgramFusion) -> Iterator[tuple[Node, str]]:
 
 
 def _layer(one: Listed, text: str, multiply_adds: int | None, fate: Fate, into: str | None) -> Layer:
-    return Layer(
-        path=_short(one.name),
-        kind=one.kind,
-        text=text,
-        parameters=one.parameters,
-        multiply_adds=multiply_adds,
-        fate=fate,
-        into=None if into is None else _short(into),
-    )
-
-
-def _short(path: str) -> str:
-    return path if len(path) <= _LONGEST else f"{path[:_LONGEST]}..."
+    return row(one.name, one.kind, text, one.parameters, multiply_adds=multiply_adds, fate=fate, into=into)
