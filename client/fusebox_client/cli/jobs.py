@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 import typer
 
 from fusebox_client.cli import work
-from fusebox_client.cli.arguments import Ca, JobId, Json, Key, Retries, Url, Where, split_job
+from fusebox_client.cli.arguments import Ca, JobId, Json, Key, Retries, Url, Where
 from fusebox_client.cli.exits import Exit
 from fusebox_client.cli.outcome import Outcome, Page, ending, form_of, print_json, show
 from fusebox_client.cli.screen import Screen
@@ -20,11 +20,9 @@ def status(
     """Say where a job stands; exit code 1 if it has no result and never will."""
     outcome = Outcome(form_of(as_json, False))
     with Screen() as screen, ending(outcome):
-        job_id, url = split_job(job_id, url)
-        with Where(url, key, ca, retries).open(screen) as service:
-            job = work.find(service, outcome, job_id)
-        if not as_json:
-            show(outcome, lambda: job_view(job.view, job.url), str)
+        with work.found(job_id, Where(url, key, ca, retries), screen, outcome) as job:
+            if not as_json:
+                show(outcome, lambda: job_view(job.view, job.url), str)
         _exit_by_state(outcome)
 
 
@@ -57,10 +55,8 @@ def cancel(
     """End a job, or forget one that has ended: its files are removed."""
     outcome = Outcome(form_of(as_json, False))
     with Screen() as screen, ending(outcome):
-        job_id, url = split_job(job_id, url)
-        with Where(url, key, ca, retries).open(screen) as service:
-            job = work.find(service, outcome, job_id).cancel()
-            outcome.job = job.view
+        with work.found(job_id, Where(url, key, ca, retries), screen, outcome) as job:
+            outcome.job = job.cancel().view
         show(outcome, lambda: job_view(job.view, job.url), str)
 
 

@@ -23,7 +23,6 @@ from fusebox_client.cli.arguments import (
     Timeout,
     Url,
     Where,
-    split_job,
 )
 from fusebox_client.cli.exits import Exit
 from fusebox_client.cli.outcome import Outcome, Page, ending, form_of, pass_gates, print_json, show
@@ -47,9 +46,7 @@ def wait(
     """Wait until a job has ended; exit code 4 when the time is up before."""
     outcome = Outcome(form_of(as_json, False))
     with Screen(quiet) as screen, ending(outcome):
-        job_id, url = split_job(job_id, url)
-        with Where(url, key, ca, retries).open(screen) as service:
-            job = work.find(service, outcome, job_id)
+        with work.found(job_id, Where(url, key, ca, retries), screen, outcome) as job:
             work.await_result(job, screen, outcome, timeout)
         show(outcome, lambda: job_view(job.view, job.url), str)
 
@@ -69,9 +66,7 @@ def download(
     """Save the fused file of a job; a download that was cut off before goes on where it was."""
     outcome = Outcome(form_of(as_json, False))
     with Screen(quiet) as screen, ending(outcome):
-        job_id, url = split_job(job_id, url)
-        with Where(url, key, ca, retries).open(screen) as service:
-            job = work.find(service, outcome, job_id)
+        with work.found(job_id, Where(url, key, ca, retries), screen, outcome) as job:
             work.await_result(job, screen, outcome, timeout)
             work.save(job, screen, outcome, output, bundle)
         if as_json:
@@ -103,9 +98,7 @@ def report(
         max_error, require_layers, require_no_batch_norms, require_nothing_refused, require_end_to_end, require_speedup
     )
     with Screen(quiet) as screen, ending(outcome):
-        job_id, url = split_job(job_id, url)
-        with Where(url, key, ca, retries).open(screen) as service:
-            job = work.find(service, outcome, job_id)
+        with work.found(job_id, Where(url, key, ca, retries), screen, outcome) as job:
             work.await_result(job, screen, outcome, timeout)
             found = work.read_report(job, outcome, demands)
         show(

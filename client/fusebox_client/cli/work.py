@@ -2,12 +2,14 @@
 
 import errno
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any, cast
 
+from fusebox_client.cli.arguments import Where, split_job
 from fusebox_client.cli.outcome import Outcome
 from fusebox_client.cli.screen import Screen
 from fusebox_client.client import Fusebox, Job
@@ -52,11 +54,14 @@ def upload(service: Fusebox, screen: Screen, outcome: Outcome, sent: Upload) -> 
     return job
 
 
-def find(service: Fusebox, outcome: Outcome, job_id: str) -> Job:
-    """The job that is meant."""
-    job = service.job(job_id)
-    outcome.job, outcome.url, outcome.what = job.view, job.url, job.view.input.filename
-    return job
+@contextmanager
+def found(given: str, where: Where, screen: Screen, outcome: Outcome) -> Iterator[Job]:
+    """The job that is meant, by its id or its URL, while the connection to its service is open."""
+    job_id, url = split_job(given, where.url)
+    with replace(where, url=url).open(screen) as service:
+        job = service.job(job_id)
+        outcome.job, outcome.url, outcome.what = job.view, job.url, job.view.input.filename
+        yield job
 
 
 def await_result(job: Job, screen: Screen, outcome: Outcome, timeout: float | None) -> None:
