@@ -18,8 +18,10 @@ sched_get_priority_min sched_getaffinity sched_getparam sched_getscheduler sched
 set_tid_address sigaltstack stat statfs statx sysinfo time times umask uname unlink unlinkat write writev
 """
 
-# CUDA's driver is talked to by commands on its device files, which are all that can be opened, and pins memory.
-_FOR_CUDA = ["ioctl", "mlock", "mlock2", "munlock", "get_mempolicy", "set_mempolicy", "mbind"]
+# CUDA's driver is talked to by commands on its device files, which are all that can be opened, and pins memory. It does
+# not start without a socket of its own name that others could ask for its memory; none ever can, as nobody may connect
+# or accept here.
+_FOR_CUDA = ["ioctl", "mlock", "mlock2", "munlock", "get_mempolicy", "set_mempolicy", "mbind", "bind", "listen"]
 
 # No honest library ever comes here: the process dies by SIGSYS, and its job is not tried again.
 _KILLED = """
@@ -39,6 +41,8 @@ _CLONE_THREAD = 0x0001_0000
 # Namespaces, tracing and sharing with other processes: none of them has a place in a thread.
 _CLONE_OTHER = 0x7E02_0000 | 0x0080_0000 | 0x0000_E000
 _MAP_HUGETLB = 0x0004_0000  # is not counted as memory of the process
+_AF_UNIX, _SOCK_SEQPACKET, _SOCK_CLOEXEC = 1, 5, 0o2000000
+_MFD_HUGETLB = 4  # as MAP_HUGETLB
 _O_ACCMODE, _O_TRUNC, _O_TMPFILE = 0o3, 0o1000, 0o20000000
 # PR_SET_NAME, PR_GET_NAME, PR_GET_NO_NEW_PRIVS, PR_SET_VMA: names of threads and of memory, and a question.
 _PRCTL = (15, 16, 39, 0x53564D41)
@@ -52,7 +56,8 @@ def child_filter(architecture: Architecture, pid: int, *, cuda: bool) -> Filter:
     answers = {numbers[name]: ALLOW for name in (*_ALLOWED.split(), *(_FOR_CUDA if cuda else ())) if name in numbers}
     answers |= {numbers[name]: refuse(ENOSYS) for name in _HIDDEN}
     answers |= {numbers[name]: KILL for name in _KILLED.split() if name in numbers}
-    conditions = {numbers[name]: when for name, when in _conditions(pid).items() if name in numbers}
+    found = _conditions(pid) | (_conditions_of_cuda() if cuda else {})
+    conditions = {numbers[name]: when for name, when in found.items() if name in numbers}
     return Filter(
         architecture=architecture.audit,
         answers=answers,
@@ -80,6 +85,15 @@ def _conditions(pid: int) -> dict[str, Condition]:
         # To ask for limits, not to set any.
         "prlimit64": ((*itself, _equals(2, 0), _equals(2, 0, upper=True)),),
         "sched_setaffinity": ((_equals(0, 0),),),
+    }
+
+
+def _conditions_of_cuda() -> dict[str, Condition]:
+    """What its driver needs to start: a local socket of the kind that is its own, and memory that is a file."""
+    local = (_equals(0, _AF_UNIX),)
+    return {
+        "socket": tuple((*local, *kind) for kind in _one_of(1, (_SOCK_SEQPACKET, _SOCK_SEQPACKET | _SOCK_CLOEXEC))),
+        "memfd_create": ((Check(1, _MFD_HUGETLB, 0),),),
     }
 
 

@@ -13,13 +13,15 @@ from app.sandbox.kernel.landlock import IOCTL_DEV, MAKE_REG, READ, READ_FILE, RE
 # No links, devices, sockets or pipes; and no directories, so that one look tells how many files there are.
 _IN_WORK = READ | WRITE_FILE | TRUNCATE | MAKE_REG | REMOVE_FILE
 
-_LIBRARIES = ("/lib", "/lib64", "/usr/lib", "/usr/lib64", "/usr/local/lib", "/usr/local/cuda")
+_LIBRARIES = ("/lib", "/lib64", "/usr/lib", "/usr/lib64", "/usr/local/lib", "/usr/local/cuda", "/usr/local/nvidia")
 # What libraries look at to choose their threads and instructions.
 _MACHINE = ("/etc/ld.so.cache", "/proc/cpuinfo", "/proc/meminfo", "/sys/devices/system/cpu", "/sys/devices/system/node")
 _DEVICES = ("/dev/null", "/dev/urandom", "/dev/zero")
 
 # CUDA's driver finds its devices there and talks to them by commands on their files.
 _OF_CUDA = ("/proc/driver/nvidia", "/proc/devices", "/proc/modules", "/proc/sys/vm", "/sys/bus/pci", "/sys/devices")
+# It looks at its own process, and writes the names of the threads that it starts.
+_OWN_PROCESS, _OWN_THREADS = Path("/proc/self"), Path("/proc/self/task")
 
 
 def rules(given: Sequence[Path], work: Path, *, cuda: bool) -> list[Rule]:
@@ -48,4 +50,5 @@ def code() -> tuple[Path, ...]:
 def cuda_rules(devices: Path) -> list[Rule]:
     """The files of NVIDIA's driver: `/dev/nvidia0`, `/dev/nvidiactl`, `/dev/nvidia-uvm`, `/dev/nvidia-caps/...`."""
     found = [Rule(path, READ | WRITE_FILE | IOCTL_DEV) for path in sorted(devices.glob("nvidia*"))]
-    return found + [Rule(Path(path), READ) for path in _OF_CUDA]
+    found += [Rule(Path(path), READ) for path in _OF_CUDA]
+    return [*found, Rule(_OWN_PROCESS, READ), Rule(_OWN_THREADS, READ | WRITE_FILE)]

@@ -136,6 +136,17 @@ def test_only_commands_that_files_need_are_given_where_there_is_no_cuda(machine:
     assert _answer(machine, "ioctl", 9, nvidia, cuda=True) == _ALLOW
 
 
+def test_cuda_has_a_local_socket_of_one_kind_and_nobody_to_speak_with(machine: str) -> None:
+    unix, inet, stream, seqpacket, cloexec = 1, 2, 1, 5, 0o2000000
+    assert {_answer(machine, "socket", unix, kind, cuda=True) for kind in (seqpacket, seqpacket | cloexec)} == {_ALLOW}
+    for asked in ((unix, stream), (unix, stream | cloexec), (inet, seqpacket), (inet, stream), (16, 3)):
+        assert _answer(machine, "socket", *asked, cuda=True) == _EPERM
+    assert {_answer(machine, name) for name in ("socket", "bind", "listen", "memfd_create")} == {_EPERM}
+    connect, accept = {"x86_64": (42, 43), "aarch64": (203, 202)}[machine]
+    program = assemble(child_filter(ARCHITECTURES[machine], _PID, cuda=True))
+    assert {_decide(program, ARCHITECTURES[machine].audit, one) for one in (connect, accept)} == {_EPERM}
+
+
 def test_the_death_signal_can_not_be_taken_back(machine: str) -> None:
     assert _answer(machine, "prctl", 15) == _ALLOW
     assert {_answer(machine, "prctl", option) for option in (1, 4, 22, 35, 0x59616D61)} == {_EPERM}

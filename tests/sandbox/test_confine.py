@@ -26,7 +26,7 @@ def call(number, *arguments):
 base = Path(sys.argv[1])
 worker = os.getppid()
 confine(Terms(sys.argv[2], (base / "input",), base / "work", Limits(memory=1 << 30, written=1 << 20, threads=99),
-                      False))
+                      sys.argv[3] == "cuda"))
 """
 
 # By name: what is tried, as Python.
@@ -121,6 +121,32 @@ _ALLOWED = {
     "be told of a signal to itself": "signal.signal(10, lambda *_: None); signal.raise_signal(10)",
 }
 
+# What libcuda was seen to do when it starts, and what must not come of it.
+_ALLOWED_WITH_CUDA = {
+    "have a socket by which its memory could be asked for": "s = socket.socket(socket.AF_UNIX, "
+    "socket.SOCK_SEQPACKET); s.bind(f'\\0cuda-uvmfd-{os.getpid()}'); s.listen()",
+    # As pthread_setname_np does for a thread other than its own: cuInit fails where it can't.
+    "name a thread that it started": "e = threading.Event(); t = threading.Thread(target=e.wait, daemon=True); "
+    "t.start(); open(f'/proc/self/task/{t.native_id}/comm', 'r+').write('cuda-EvtHandlr'); e.set(); t.join()",
+    "look at its own process": "assert open('/proc/self/maps').read() and open('/proc/self/status').read()",
+    "make memory that is a file": "os.memfd_create('m')",
+    "command a file that it opened": "import fcntl\ntry: fcntl.ioctl(open(base / 'input'), 0xC020462A)\n"
+    "except OSError as error: assert error.errno == errno.ENOTTY",
+}
+_REFUSED_WITH_CUDA = {
+    **{name: what for name, what in _REFUSED.items() if name not in _ALLOWED_WITH_CUDA},
+    "write its own memory as a file": "open('/proc/self/mem', 'r+b')",
+    "open a local socket of another kind": "socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)",
+    "have a socket with a name in its directory": "socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET).bind('named')",
+    "connect to others": "socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET).connect('\\0anybody')",
+    "take a connection": "s = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET); s.bind('\\0x'); s.listen(); "
+    "s.accept()",
+    "make huge memory that is a file": "os.memfd_create('m', 4)",
+    "see other processes": "os.listdir('/proc')",
+}
+# A pipe knows no such command: the filter lets it pass, and Landlock allows it on no device but NVIDIA's.
+del _REFUSED_WITH_CUDA["put bytes into a terminal"]
+
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -133,12 +159,12 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return base
 
 
-def _run(place: Path, source: str, mode: str = "required") -> subprocess.CompletedProcess[str]:
-    program = [sys.executable, "-W", "ignore", "-c", _PRELUDE + source, str(place), mode]
+def _run(place: Path, source: str, mode: str = "required", device: str = "cpu") -> subprocess.CompletedProcess[str]:
+    program = [sys.executable, "-W", "ignore", "-c", _PRELUDE + source, str(place), mode, device]
     return subprocess.run(program, cwd=_ROOT, capture_output=True, text=True, timeout=60, check=False)
 
 
-def _results(place: Path, tried: dict[str, str], mode: str = "required") -> dict[str, str | None]:
+def _results(place: Path, tried: dict[str, str], mode: str = "required", device: str = "cpu") -> dict[str, str | None]:
     """Of each, the name of the error, or None where there was none."""
     source = f"""
 results = {{}}
@@ -152,7 +178,7 @@ for name, what in {tried!r}.items():
         results[name] = repr(error)
 print(json.dumps(results))
 """
-    ended = _run(place, source, mode)
+    ended = _run(place, source, mode, device)
     assert ended.returncode == 0, ended.stderr
     return dict(json.loads(ended.stdout))
 
@@ -179,6 +205,14 @@ def test_a_confined_process_may_not(refused: dict[str, str | None], name: str) -
 @pytest.mark.parametrize("name", _ALLOWED)
 def test_a_confined_process_may(allowed: dict[str, str | None], name: str) -> None:
     assert allowed[name] is None
+
+
+def test_with_cuda_a_process_may_do_what_its_driver_needs_and_no_more(place: Path) -> None:
+    allowed = _results(place, _ALLOWED_WITH_CUDA, device="cuda")
+    refused = _results(place, _REFUSED_WITH_CUDA, device="cuda")
+
+    assert set(allowed.values()) == {None}, allowed
+    assert {name: how for name, how in refused.items() if how not in ("EACCES", "EPERM", "ENOSYS", "EXDEV")} == {}
 
 
 @pytest.mark.parametrize("name", _KILLED)
@@ -222,7 +256,7 @@ def test_a_process_that_has_threads_already_is_not_taken_for_confined(place: Pat
     before = _PRELUDE.replace(
         "confine(Terms", "threading.Thread(target=threading.Event().wait, daemon=True).start()\nconfine(Terms"
     )
-    program = [sys.executable, "-c", before, str(place), "required"]
+    program = [sys.executable, "-c", before, str(place), "required", "cpu"]
 
     ended = subprocess.run(program, cwd=_ROOT, capture_output=True, text=True, timeout=60, check=False)
 
