@@ -24,6 +24,8 @@ _Trials = Iterator[tuple[str, Callable[[], object]]]
 _SIGNAL_NOTHING = 0
 _PR_SET_PDEATHSIG, _PR_GET_NO_NEW_PRIVS = 1, 39
 _CHANNEL = 3
+# EROFS: what lies on a read-only file system, a container's for example, is refused before Landlock is asked.
+_REFUSALS = (errno.EPERM, errno.EACCES, errno.ENOSYS, errno.EROFS)
 
 
 def attempt(trial: Trial, parent: int) -> Tried:
@@ -47,7 +49,7 @@ def _succeeded(trials: _Trials) -> list[str]:
             act()
             wrong.append(name)
         except OSError as error:
-            if error.errno not in (errno.EPERM, errno.EACCES, errno.ENOSYS):
+            if error.errno not in _REFUSALS:
                 wrong.append(name)
     return wrong
 

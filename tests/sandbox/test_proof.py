@@ -1,7 +1,9 @@
 """The proof at a worker's start, also on a kernel that can't confine: a filter around the worker makes it one."""
 
+import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -84,6 +86,25 @@ with Forge(1) as forge:
     assert not [name for name in wrong if "socket" in name or "signal" in name or name in ("fork", "run a program")]
 
 
+def test_what_lies_on_a_read_only_file_system_counts_as_refused(tmp_path: Path, secret: Path) -> None:
+    program = """
+import sys
+from pathlib import Path
+from app.sandbox.proof import Demand, prove
+from app.sandbox.supervisor import Forge
+from tests.sandbox.asking import LIMITS
+with Forge(1) as forge:
+    print(prove(forge, Path(sys.argv[1], "proof"), Demand("required", "cpu", LIMITS, (Path(sys.argv[2]),))).confinement)
+"""
+    # As in a container whose root is read-only: the kernel answers with EROFS before it asks Landlock.
+    alone = ["unshare", "--mount", *([] if os.geteuid() == 0 else ["--map-root-user"])]
+    read_only = [*alone, "sh", "-c", 'mount -o bind,ro /var/tmp /var/tmp && exec "$@"', "sh"]
+
+    ended = _python(program, str(tmp_path), str(secret), within=read_only)
+
+    assert ended.stdout == "full\n", ended.stderr
+
+
 def test_a_worker_refuses_to_start_where_the_kernel_can_not_confine(tmp_path: Path) -> None:
     program = f"""{_WITHOUT_LANDLOCK}
 os.execv(sys.executable, [sys.executable, "-m", "app", "worker", "--data-dir", sys.argv[1]])
@@ -96,9 +117,9 @@ os.execv(sys.executable, [sys.executable, "-m", "app", "worker", "--data-dir", s
     assert "FUSEBOX_SANDBOX=available" in ended.stderr
 
 
-def _python(program: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+def _python(program: str, *arguments: str, within: Sequence[str] = ()) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-c", program, *arguments],
+        [*within, sys.executable, "-c", program, *arguments],
         cwd=_ROOT,
         env={"PATH": "/usr/bin:/bin", "OMP_NUM_THREADS": "1"},
         capture_output=True,
