@@ -32,7 +32,9 @@ _MADE_BY: Final = {
 }
 
 
-@pytest.mark.parametrize("part", [*_PARTS, report.Report], ids=lambda part: part.__name__)
+@pytest.mark.parametrize(
+    "part", [*sorted(_PARTS, key=lambda part: part.__name__), report.Report], ids=lambda part: part.__name__
+)
 def test_every_field_is_told_with_whether_it_may_be_null(part: type[Part]) -> None:
     told = {
         name: "null" in meaning
