@@ -1,4 +1,4 @@
-"""The command line: `fusebox serve | api | worker | keys | fuse | inspect`.
+"""The command line: `fusebox serve | api | worker | health | keys | fuse | inspect`.
 
 Imports of a role stand inside its command: `api` must run where torch is not installed, and every role start at once.
 """
@@ -65,6 +65,23 @@ def worker(data_dir: DataDir = None) -> None:
         settings = read_settings(data_dir=data_dir)
         _log()
         run_worker(settings)
+
+
+@cli.command()
+def health(
+    role: Annotated[Literal["serve", "api", "worker"], typer.Argument(help="What runs here.")] = "serve",
+    data_dir: DataDir = None,
+) -> None:
+    """Say whether what runs here is well; the exit code is 0 if it is."""
+    with _usable_settings():
+        settings = read_settings(data_dir=data_dir)
+    if role == "worker":
+        from app.commands.heartbeat import look
+
+        raise typer.Exit(look(settings))
+    from app.commands.health import ask
+
+    raise typer.Exit(ask(settings, "/livez" if role == "api" else "/readyz"))
 
 
 @keys.command("add")
