@@ -11,7 +11,7 @@ EXAMPLES_STAMP := $(EXAMPLES_VENV)/.installed
 HOST := $(or $(FUSEBOX_HOST),127.0.0.1)
 PORT ?= $(or $(FUSEBOX_PORT),8000)
 
-.PHONY: install run test check format fuzz bench bench-hostile bench-graphs bench-families examples zoo-index lock clean
+.PHONY: install run test check format fuzz bench bench-hostile bench-graphs bench-families examples zoo-index image lock clean
 
 install: $(STAMP)
 
@@ -81,12 +81,33 @@ $(EXAMPLES_STAMP): requirements/examples.txt client/pyproject.toml
 	$(EXAMPLES_VENV)/bin/python -m pip install --quiet --disable-pip-version-check -r requirements/examples.txt -e client
 	touch $(EXAMPLES_STAMP)
 
+# The images, CUDA's by default: `make image ACCELERATOR=cpu TARGET=api`. DOCKER may be podman or another client.
+DOCKER ?= docker
+ACCELERATOR ?= cuda
+VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
+TARGET ?= fusebox
+image:
+	DOCKER_BUILDKIT=1 $(DOCKER) build --target $(TARGET) --tag $(TARGET):$(VERSION) --tag $(TARGET) \
+	  --build-arg ACCELERATOR=$(ACCELERATOR) --build-arg VERSION=$(VERSION) \
+	  --build-arg REVISION=$$(git rev-parse HEAD) --build-arg CREATED=$$(git log -1 --format=%cI) $(BUILD_ARGS) .
+
 clean:
 	rm -rf $(VENV) $(BENCH_VENV) $(EXAMPLES_VENV) .bench build dist *.egg-info
 
-# Needs uv in the environment: `.venv/bin/pip install uv`.
+# All dependencies anew. Those of development first: images get the same versions, and these with their hashes. triton, a
+# compiler, is called by nothing that runs here. CPU_TORCH says where torch's builds without CUDA are:
+# `make lock CPU_TORCH='--find-links DIRECTORY'`.
+UV ?= $(BIN)/uv
+CPU_TORCH ?= --torch-backend cpu
+COMPILE = $(UV) pip compile --quiet --no-header --no-annotate
+COMPILE_HASHED = $(COMPILE) --generate-hashes --python-platform x86_64-manylinux_2_28 --python-version 3.11 \
+	-c requirements/dev.txt -c requirements/zoo.txt
 lock: install
-	for extra in api worker dev; do \
-	  case $$extra in api) extras=;; worker) extras="--extra worker";; dev) extras="--extra worker --extra dev";; esac; \
-	  $(BIN)/uv pip compile pyproject.toml $$extras --no-header --no-annotate -q | sed 's/+cpu//' > requirements/$$extra.txt; \
-	done
+	test -x $(UV) || $(BIN)/python -m pip install --quiet --disable-pip-version-check uv
+	$(COMPILE) pyproject.toml --extra worker --extra dev $(CPU_TORCH) | sed 's/+cpu//' > requirements/dev.txt
+	{ echo '-r dev.txt'; $(COMPILE) pyproject.toml --extra worker --extra dev --extra zoo -c requirements/dev.txt $(CPU_TORCH) \
+	  | sed 's/+cpu//' | grep -vxFf requirements/dev.txt; } > requirements/zoo.txt
+	$(COMPILE_HASHED) pyproject.toml > requirements/api.txt
+	$(COMPILE_HASHED) pyproject.toml --extra worker --extra zoo --no-emit-package triton > requirements/cuda.txt
+	$(COMPILE_HASHED) pyproject.toml --extra worker --extra zoo $(CPU_TORCH) > requirements/cpu.txt
+	$(COMPILE_HASHED) --group image > requirements/build.txt

@@ -30,7 +30,7 @@ _DIRECT = {"h11", "python-multipart", "starlette"}
 
 
 def _pins(path: Path) -> dict[str, Version]:
-    lines = [line.partition("#")[0].strip() for line in path.read_text(encoding="utf-8").splitlines()]
+    lines = [line.partition("#")[0].rstrip("\\ \t").strip() for line in path.read_text(encoding="utf-8").splitlines()]
     pins = [Requirement(line) for line in lines if line and not line.startswith("-")]
     return {canonicalize_name(one.name): Version(str(one.specifier).removeprefix("==")) for one in pins}
 
