@@ -1,12 +1,15 @@
 """The report as it is shown: its figures are those of the JSON, its thousand layers move smoothly."""
 
 import hashlib
+from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from playwright.sync_api import Page, expect
+from torch import nn
 
 from app.report import Report
 from app.web.report_page import report_html
@@ -183,6 +186,61 @@ def test_what_a_file_says_is_shown_as_text(
         chart.scroll_into_view_if_needed()
         expect(chart.locator("canvas")).to_be_visible()
     assert page.evaluate("[window.ran ?? null, document.images.length, document.scripts.length]") == [None, 0, 3]
+
+
+def test_no_character_of_a_name_hides_or_turns_what_stands_beside_it(
+    page: Page, service: Server, tmp_path: Path, send: Callable[[Path], None]
+) -> None:
+    names = ["a\u202egnp_exe", "b\x00\x1b", "new\nline", "\u2066c\u200b"]
+    layers = OrderedDict((name, nn.Sequential(nn.Conv2d(4, 4, 3), nn.BatchNorm2d(4))) for name in names)
+    torch.save(nn.Sequential(layers).eval(), tmp_path / "hidden.pt")
+
+    send(tmp_path / "hidden.pt")
+    expect(page.locator(".report")).to_be_visible()
+
+    shown = page.locator(".grid .path").all_inner_texts()
+    marked = ["a⟨U+202E⟩gnp_exe", "b⟨U+0000⟩⟨U+001B⟩", "new⟨U+000A⟩line", "⟨U+2066⟩c⟨U+200B⟩"]
+    assert [name for name in shown if not name.isdecimal()] == marked
+    page.locator(".grid .path").first.click()
+    expect(page.locator(".layer-detail h3")).to_have_text(marked[0])
+    unseen = "/[\\u202a-\\u202e\\u2066-\\u2069\\u200b\\0\\x1b]/.test(document.documentElement.outerHTML)"
+    assert page.evaluate(unseen) is False
+    page.goto(f"{page.url.replace('/jobs/', '/v1/jobs/')}/report.html")
+    assert [name for name in page.locator(".grid .path").all_inner_texts() if not name.isdecimal()] == marked
+
+
+def test_a_file_in_which_nothing_was_fused_is_not_praised(
+    page: Page, tmp_path: Path, send: Callable[[Path], None]
+) -> None:
+    torch.save(nn.Sequential(nn.Linear(4, 4), nn.ReLU(), nn.Linear(4, 3)).eval(), tmp_path / "plain.pt")
+
+    send(tmp_path / "plain.pt")
+
+    expect(page.locator(".verdict")).to_contain_text("There was nothing to fuse, so nothing moved")
+    expect(page.locator("#state")).to_have_text("unchanged")
+    expect(page.locator(".errors")).to_have_count(0)
+    grid = page.get_by_role("treegrid").bounding_box()
+    assert grid is not None
+    assert grid["height"] < 150  # as its three rows
+
+
+def test_why_a_layer_was_refused_stands_at_the_head_and_leads_to_it(
+    page: Page, tmp_path: Path, send: Callable[[Path], None]
+) -> None:
+    norms = [nn.BatchNorm2d(4, track_running_stats=False) for _ in range(3)]
+    layers = [layer for norm in norms for layer in (nn.Conv2d(4, 4, 3), norm, nn.ReLU())]
+    torch.save(nn.Sequential(*layers).eval(), tmp_path / "batch.pt")
+
+    send(tmp_path / "batch.pt")
+
+    expect(page.locator(".verdict")).to_contain_text("Nothing was fused, so nothing moved")
+    refused = page.locator(".notes .warn")
+    expect(refused).to_contain_text("3 places could not be fused")
+    expect(refused.locator("li")).to_have_text(
+        ["1 and 2 more: BatchNorm keeps no running statistics: its scale depends on the batch."]
+    )
+    refused.get_by_role("button", name="1", exact=True).click()
+    expect(page.locator(".layer-detail")).to_contain_text("batch-norm-without-statistics")
 
 
 @pytest.fixture

@@ -1,4 +1,9 @@
-// Elements from values. Texts become text nodes and nothing else: what a file says is never read as HTML.
+// Elements from values. Texts become text nodes and nothing else: what a file says is never read as HTML, and none of
+// its characters goes unseen.
+
+import { visible } from "./visible.js";
+
+const READ = /^(title|aria-(label|description|valuetext))$/; // attributes that people see or hear
 
 /** An element with attributes (`onclick` and the like are listeners; null and false are left out) and children. */
 export function h(tag, attributes = {}, ...children) {
@@ -14,9 +19,10 @@ function fill(element, attributes, children) {
   for (const [name, value] of Object.entries(attributes)) {
     if (value === null || value === undefined || value === false) continue;
     if (typeof value === "function") element.addEventListener(name.slice(2), value);
-    else element.setAttribute(name, value === true ? "" : value);
+    else element.setAttribute(name, value === true ? "" : READ.test(name) ? visible(String(value)) : value);
   }
-  element.append(...children.flat(Infinity).filter((child) => child !== null && child !== undefined && child !== false));
+  const shown = children.flat(Infinity).filter((child) => child !== null && child !== undefined && child !== false);
+  element.append(...shown.map((child) => (child instanceof Node ? child : visible(String(child)))));
   return element;
 }
 

@@ -1,7 +1,8 @@
 // Two charts: the error of each replaced layer, and the size of each part of the network before and after.
 
 import { freshId, h } from "../lib/dom.js";
-import { count, error, number } from "../lib/format.js";
+import { count, error, number, plural } from "../lib/format.js";
+import { visible } from "../lib/visible.js";
 import { Drawn, colour } from "./plot.js";
 import { layerRows } from "./tree.js";
 
@@ -15,7 +16,7 @@ export function charts(report, plot, pick) {
 function figure(title, text, drawn, table, controls = null) {
   const id = freshId("chart");
   drawn.element.setAttribute("role", "img");
-  drawn.element.setAttribute("aria-label", text);
+  drawn.element.setAttribute("aria-label", visible(text));
   return h("figure", { class: "card chart", "aria-labelledby": id }, h("div", { class: "section-head" }, h("h2", { id }, title), controls), h("figcaption", { class: "hint" }, text), drawn.element, table);
 }
 
@@ -34,7 +35,7 @@ function errorChart(report, plot, pick) {
   if (!layers.length) return null;
   const worst = layers.reduce((most, one) => (one.error.native > most.error.native ? one : most));
   const noise = report.equivalence?.native.noise || null;
-  const text = `${number(layers.length)} replaced layers in order. Largest error as it runs: ${error(worst.error.native)}, at ${worst.path || "the model"}; in float64 at most ${error(Math.max(...layers.map((one) => one.error.identity)))}.${noise ? ` The original’s own noise, end to end, is ${error(noise)}.` : ""}`;
+  const text = `${plural(layers.length, "replaced layer")} in order. Largest error as it runs: ${error(worst.error.native)}, at ${worst.path || "the model"}; in float64 at most ${error(Math.max(...layers.map((one) => one.error.identity)))}.${noise ? ` The original’s own noise, end to end, is ${error(noise)}.` : ""}`;
   const positive = (value) => (value > 0 ? value : null); // a logarithmic scale has no place for nothing
   const columns = [layers.map((_, index) => index + 1), layers.map((one) => positive(one.error.native)), layers.map((one) => positive(one.error.identity)), layers.map(() => noise)];
   const drawn = new Drawn(plot, (element) => ({ columns, options: errorOptions(element, columns, layers, noise) }), (index) => pick(layers[index].path));
@@ -53,7 +54,7 @@ function errorOptions(element, columns, layers, noise) {
     scales: { x: { time: false, range: (_, from, to) => (from === to ? [from - 1, to + 1] : [from - 0.5, to + 0.5]) }, y: { distr: 3, log: 10, range: [10 ** low, 10 ** high] } },
     axes: [{ label: "Replaced layer", labelSize: 18, size: 34, incrs: [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000] }, { size: 58, splits: () => tens, values: (_, splits) => splits.map((value) => value.toExponential(0)), filter: (_, splits) => splits }],
     series: [
-      { label: "Layer", value: (_, value) => (value === null ? "–" : layers[value - 1]?.path || "(model)") },
+      { label: "Layer", value: (_, value) => (value === null ? "–" : visible(layers[value - 1]?.path || "(model)")) },
       dots("As it runs", "--accent"),
       dots("In float64", "--cool"),
       ...(noise ? [{ label: "Original’s own noise, end to end", stroke: colour(element, "--warn"), dash: [6, 5], width: 1.5, points: { show: false }, value: (_, value) => error(value ?? noise) }] : [{ show: false, label: "" }]),
@@ -93,7 +94,7 @@ function sizeOptions(element, uPlot, parts) {
   return {
     scales: { x: { time: false, range: (_, from, to) => [from - 0.7, to + 0.7] }, y: { range: (_, __, most) => [0, most * 1.05 || 1] } },
     axes: [{ label: "Part of the network", labelSize: 18, size: 34, incrs: [1, 2, 5, 10, 20, 50, 100] }, { size: 58, values: (_, splits) => splits.map((value) => count(value)) }],
-    series: [{ label: "Part", value: (_, value) => (value === null ? "–" : parts[value - 1]?.name) }, bars("Before", "--pale", 0.86), bars("After", "--accent", 0.5)],
+    series: [{ label: "Part", value: (_, value) => (value === null ? "–" : visible(parts[value - 1]?.name ?? "")) }, bars("Before", "--pale", 0.86), bars("After", "--accent", 0.5)],
   };
 }
 

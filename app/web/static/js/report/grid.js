@@ -5,6 +5,7 @@ import { freshId, h } from "../lib/dom.js";
 const BEYOND = 12; // rows above and below that are there already when the wheel turns
 const NARROW = matchMedia("(max-width: 46rem)");
 const rowHeight = () => (NARROW.matches ? 54 : 34);
+const headHeight = () => (NARROW.matches ? 0 : 35); // the names of the columns
 
 /** A treegrid: `cells(row)` makes a row's cells; `fold(row, on)` and `pick(row)` are told what the reader does. */
 export function treeGrid({ label, columns, cells, isFolded, fold, pick }) {
@@ -33,6 +34,8 @@ export function treeGrid({ label, columns, cells, isFolded, fold, pick }) {
 
   function redraw() {
     body.style.height = `${rows.length * rowHeight()}px`;
+    // No taller than its rows; the style sheet says how tall it may become.
+    grid.style.height = `${Math.max(rows.length, 1) * rowHeight() + headHeight()}px`;
     for (const element of shown.values()) element.remove();
     shown.clear();
     draw();

@@ -103,7 +103,7 @@ function cells(row, isFolded) {
 }
 
 function afterText(row) {
-  if (row.fate === "merged") return row.before.into ? `into ${row.before.into}` : "";
+  if (row.fate === "merged") return row.before.into ? ["into ", h("bdi", {}, row.before.into)] : "";
   return row.after?.text ?? "";
 }
 

@@ -1,18 +1,38 @@
 // What a reader should know beside the figures: notes, assumptions, what was dropped, and what made the report.
 
 import { h } from "../lib/dom.js";
-import { bytes, duration, plural, sentence } from "../lib/format.js";
+import { bytes, duration, number, plural, sentence } from "../lib/format.js";
 
-/** Notes and assumptions; nothing where there are none. */
-export function noteSection(report) {
+/** Notes and assumptions; nothing where there are none. `pick(path)` leads to a layer. */
+export function noteSection(report, pick) {
   const assumed = report.replaced.filter((one) => one.assumed).length;
   const notes = [
     assumed && [true, `${plural(assumed, "replacement")} ${assumed === 1 ? "rests" : "rest"} on an assumption: the data flow is the usual one of such blocks, but the file does not prove it. They are marked below; the option “only what is proved” leaves them alone.`],
-    report.summary.layers_refused > 0 && [true, `${plural(report.summary.layers_refused, "place")} could not be fused. The reasons stand with the layers below.`],
+    report.refused.length > 0 && [true, refusals(report.refused, pick)],
     ...report.notes.map((text) => [false, sentence(text)]),
   ].filter(Boolean);
   if (!notes.length) return null;
-  return h("section", { class: "notes", "aria-label": "Notes" }, notes.map(([warns, text]) => h("p", { class: warns ? "note warn" : "note" }, text)));
+  return h("section", { class: "notes", "aria-label": "Notes" }, notes.map(([warns, text]) => h(typeof text === "string" ? "p" : "div", { class: warns ? "note warn" : "note" }, text)));
+}
+
+const MOST_REASONS = 4;
+
+/** Why places could not be fused: each reason once, the most frequent first, with the first place that has it. */
+function refusals(refused, pick) {
+  const reasons = new Map();
+  for (const one of refused) reasons.set(one.reason, [...(reasons.get(one.reason) ?? []), one]);
+  const most = [...reasons.values()].sort((one, other) => other.length - one.length);
+  const more = most.length - MOST_REASONS;
+  return [
+    h("p", {}, `${plural(refused.length, "place")} could not be fused.`),
+    h("ul", {}, most.slice(0, MOST_REASONS).map((places) => h("li", {}, place(places, pick), `: ${sentence(places[0].reason)}`))),
+    more > 0 && h("p", {}, `${plural(more, "more reason")} under “Refused” at the end of the report.`),
+  ];
+}
+
+function place([first, ...others], pick) {
+  const name = first.path || "the model";
+  return [h("button", { type: "button", class: "link", onclick: () => pick(first.path) }, code(name)), others.length ? ` and ${number(others.length)} more` : ""];
 }
 
 /** What was dropped, what classes were read as, and where the report was made; folded away. */

@@ -9,10 +9,21 @@ const LIMIT = 4;
 /** The verdict with its three figures. */
 export function verdict(report) {
   const found = report.equivalence;
+  if (isUntouched(report)) return untouched(report.summary);
   if (!found) return panel("warn", "The outputs were not compared", ["The comparison was turned off, so nothing is known of how far they moved."], null);
-  if (found.scope === "none") return panel("good", "Nothing was replaced, so nothing moved", ["The file that comes back computes what the one that you sent does."], null);
   const [title, ...sentences] = words(found);
   return panel(found.passed ? "good" : "bad", title, sentences, table(found, report));
+}
+
+/** Whether every layer of the file stands where it stood. */
+export function isUntouched({ summary, equivalence }) {
+  return equivalence?.scope === "none" || (summary.layers_replaced === 0 && summary.layers_removed === 0);
+}
+
+function untouched({ layers_refused: refused }) {
+  const same = "The file that comes back computes what the one that you sent does.";
+  if (refused) return panel("warn", "Nothing was fused, so nothing moved", [same, "What might have been fused was refused; the reasons stand below."], null);
+  return panel("good", "There was nothing to fuse, so nothing moved", [same], null);
 }
 
 function panel(tone, title, sentences, below) {

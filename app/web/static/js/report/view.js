@@ -16,7 +16,7 @@ export function reportView(report, { snippet, plot }) {
     { class: "report" },
     verdict(report),
     figures(report),
-    noteSection(report),
+    noteSection(report, layers.show),
     layers.section,
     charts(report, plot, layers.show),
     latencySection(report.latency),
@@ -32,6 +32,6 @@ function snippetSection(snippet) {
     { "aria-labelledby": "try-title" },
     h("div", { class: "section-head" }, h("h2", { id: "try-title" }, "Try it yourself"), copyButton("Copy", () => snippet)),
     h("p", { class: "hint" }, "Loads both files where your own classes are, and compares the outputs."),
-    h("pre", { class: "snippet", tabindex: "0", role: "region", "aria-label": "Program that compares both files" }, h("code", {}, snippet)),
+    h("pre", { class: "snippet", tabindex: "0", role: "region", "aria-label": "Program that compares both files" }, h("code", {}, document.createTextNode(snippet))),
   );
 }
