@@ -58,7 +58,7 @@ def locked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 @pytest.fixture(autouse=True)
 def _stays_at_home(request: pytest.FixtureRequest, context: BrowserContext) -> Iterator[None]:
     """No request leaves the origin, no script fails, and nothing breaks the pages' own policy."""
-    servers = [request.getfixturevalue(name) for name in ("service", "locked") if name in request.fixturenames]
+    servers = [request.getfixturevalue(name) for name in ("service", "locked", "keyed") if name in request.fixturenames]
     own = (*(f"{server.url}/" for server in servers), "blob:", "data:", "file://", "about:")
     context.set_default_timeout(60_000)
     asked: list[str] = []

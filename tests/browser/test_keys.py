@@ -1,11 +1,27 @@
 """Where the service asks for keys: the page asks for one, keeps it in the tab, and tells nobody else."""
 
+import hashlib
+import json
+import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from playwright.sync_api import BrowserContext, Page, expect
 
 from tests.e2e.conftest import Server
+
+_AUTHORIZATION = {"Authorization": f"Bearer {'a' * 32}"}
+
+
+@pytest.fixture(scope="module")
+def keyed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A service that asks for keys, and works."""
+    settings = {"FUSEBOX_API_KEYS": f"alice={'a' * 32},bob={'b' * 32}"}
+    running = Server(tmp_path_factory.mktemp("keyed") / "data", "serve", settings)
+    running.start()
+    yield running
+    running.close()
 
 
 @pytest.fixture(scope="module")
@@ -90,3 +106,64 @@ def test_a_key_that_no_header_can_hold_is_refused_like_any_other(page: Page, loc
 
     expect(page.get_by_role("alert")).to_contain_text("invalid-key")
     expect(page.get_by_role("button", name="Fuse", exact=True)).to_be_visible()
+
+
+def test_a_large_file_is_saved_by_the_browser_itself_with_the_key_in_no_address(
+    page: Page, keyed: Server, small: Path
+) -> None:
+    page.goto(keyed.url)
+    page.set_input_files("#model", small)
+    page.get_by_role("button", name="Fuse", exact=True).click()
+    _give(page, "a" * 32)
+    expect(page.locator(".report")).to_be_visible()
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+
+    with page.expect_download() as model:
+        page.get_by_role("link", name="Download").click()
+    with page.expect_download() as bundle:
+        page.get_by_role("link", name="With report (zip)").click()
+    with page.expect_download() as report:
+        page.get_by_role("link", name="JSON").click()
+
+    output = keyed.http.get(f"/v1/jobs/{page.url.rpartition('/')[2]}", headers=_AUTHORIZATION).json()["output"]
+    assert hashlib.sha256(model.value.path().read_bytes()).hexdigest() == output["sha256"]
+    assert model.value.suggested_filename == output["filename"]
+    assert zipfile.ZipFile(bundle.value.path()).testzip() is None
+    assert json.loads(report.value.path().read_bytes())["output"]["sha256"] == output["sha256"]
+    assert not model.value.url.startswith("blob:")  # it never was in the memory of the page
+    assert not [url for url in asked if "a" * 32 in url]
+    assert "a" * 32 not in page.content() + keyed.log.read_text()
+
+
+def test_a_form_gives_a_file_to_its_key_only(keyed: Server, small: Path) -> None:
+    with small.open("rb") as file:
+        answer = keyed.http.post("/fuse?wait=60", files={"model": file}, headers=_AUTHORIZATION)
+    address = answer.headers["location"].removeprefix("/v1")
+
+    def refused(key: str, **headers: str) -> tuple[int, str]:
+        answer = keyed.http.post(f"{address}/model", data={"key": key}, headers=headers)
+        return answer.status_code, answer.json()["code"]
+
+    assert refused("") == (401, "missing-key")
+    assert refused("c" * 32) == (401, "invalid-key")
+    assert refused("\N{KEY}\r\n") == (401, "invalid-key")
+    assert refused("b" * 32) == (404, "job-not-found")
+    assert refused("a" * 5000) == (400, "bad-request")
+    assert refused("a" * 32, Origin="https://elsewhere.example") == (403, "cross-site")
+    assert keyed.http.post(f"{address}/model", data={"key": "a" * 32}).status_code == 200
+
+
+def test_a_key_that_is_revoked_meanwhile_is_told_and_another_asked_for(page: Page, locked: Server, tiny: Path) -> None:
+    page.goto(locked.url)
+    page.set_input_files("#model", tiny)
+    page.get_by_role("button", name="Fuse", exact=True).click()
+    _give(page, "a" * 32)
+    expect(page.locator("#state")).to_have_text("waiting")
+    page.evaluate("sessionStorage.setItem('fusebox.key', 'revoked')")
+
+    page.get_by_role("button", name="Cancel the job").click()
+    expect(page.get_by_role("dialog")).to_contain_text("not known, or was revoked")
+    _give(page, "a" * 32)
+
+    expect(page.locator("#state")).to_have_text("canceled")

@@ -1,17 +1,18 @@
 """The upload page: a file is chosen or dropped, looked at, sent, and may be called back."""
 
 import base64
+import json
 from collections.abc import Callable
 from pathlib import Path
 
-from playwright.sync_api import BrowserContext, Page, expect
+from playwright.sync_api import Browser, BrowserContext, Page, expect
 
 from tests.e2e.conftest import Server
 
-_DROP = """([name, content]) => {
+_DROP = """([name, content, ...others]) => {
   const bytes = Uint8Array.from(atob(content), (one) => one.charCodeAt(0));
   const held = new DataTransfer();
-  held.items.add(new File([bytes], name));
+  for (const one of [name, ...others]) held.items.add(new File([bytes], one));
   for (const kind of ["dragenter", "dragover", "drop"]) {
     document.querySelector("h1").dispatchEvent(new DragEvent(kind, { bubbles: true, cancelable: true, dataTransfer: held }));
   }
@@ -135,3 +136,53 @@ def test_inputs_of_the_callers_own_are_what_the_report_is_about(
     page.get_by_role("button", name="Fuse", exact=True).click()
 
     expect(page.locator(".verdict")).to_contain_text("on the inputs that you sent of 1 × 3 × 64 × 96")
+
+
+def test_what_can_not_be_sent_is_told_before_it_is_tried(page: Page, service: Server, tmp_path: Path) -> None:
+    (tmp_path / "empty.pt").write_bytes(b"")
+    page.goto(service.url)
+
+    page.set_input_files("#model", tmp_path / "empty.pt")
+
+    expect(page.locator("#before")).to_have_text("The file is empty.")
+    expect(page.get_by_role("button", name="Fuse", exact=True)).to_be_disabled()
+
+
+def test_of_several_files_the_first_is_taken_and_that_is_told(page: Page, service: Server) -> None:
+    page.goto(service.url)
+
+    page.evaluate(_DROP, ["one.pt", "AAAA", "two.pt"])
+
+    expect(page.locator("#chosen")).to_contain_text("one.pt")
+    expect(page.locator("#before")).to_contain_text("of the 2 that were dropped, this is the first")
+
+
+def test_a_file_that_is_gone_when_it_is_sent_is_told_as_that(page: Page, service: Server, tmp_path: Path) -> None:
+    path = tmp_path / "gone.pt"
+    path.write_bytes(bytes(1000))
+    page.goto(service.url)
+    page.set_input_files("#model", path)
+    path.unlink()
+
+    page.get_by_role("button", name="Fuse", exact=True).click()
+
+    expect(page.get_by_role("alert")).to_contain_text("The file can not be read")
+    expect(page.get_by_role("alert")).to_contain_text("file-unreadable")
+
+
+def test_without_scripts_the_form_sends_the_file_all_the_same(browser: Browser, service: Server, small: Path) -> None:
+    context = browser.new_context(java_script_enabled=False)
+    page = context.new_page()
+    page.goto(service.url)
+    expect(page.get_by_text("Without JavaScript the form sends the file all the same")).to_be_visible()
+    expect(page.get_by_role("button", name="Dark colours")).to_be_hidden()
+    page.set_input_files("#model", small)
+    page.get_by_role("button", name="Fuse", exact=True).click()
+
+    expect(page.locator("body")).to_contain_text("/model?wait=120")
+    job_id = json.loads(page.locator("pre").inner_text())["id"]
+    assert service.job(job_id, wait=60)["state"] == "succeeded"
+    page.goto(f"{service.url}/jobs/{job_id}")
+    page.get_by_role("link", name="its report").click()
+    expect(page.locator("body")).to_contain_text("Fusebox")
+    context.close()

@@ -9,7 +9,8 @@ from app.web.assets import assets, assets_version, text
 from app.web.bundle import bundle, modules_of
 from app.web.templates import render
 
-_SHARED = {"root": "/fuse", "static": "/fuse/static/1", "keys": True, "max_upload_bytes": 1}
+_STYLES = ("css/job.css", "css/report.css", "css/layers.css", "vendor/uplot/uPlot.min.css")
+_SHARED = {"root": "/fuse", "static": "/fuse/static/1", "keys": True, "max_upload_bytes": 1, "job_styles": _STYLES}
 
 
 def _upload_page(**more: object) -> str:

@@ -19,6 +19,8 @@ _PAGE: Final = (
     b"default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; font-src 'self'; "
     b"connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 )
+# A form of a page without a referrer comes from "null", as one of another site does; nobody else is told an address.
+_REFERRER: Final = (b"referrer-policy", b"same-origin")
 
 
 def secured(headers: Headers) -> Headers:
@@ -26,4 +28,5 @@ def secured(headers: Headers) -> Headers:
     given = {name.lower(): value for name, value in headers}
     page = given.get(b"content-type", b"").startswith(b"text/html")
     policy = (b"content-security-policy", _PAGE if page else _INERT)
-    return [*headers, *((name, value) for name, value in (*_ALWAYS, policy) if name not in given)]
+    own = (policy, *((_REFERRER,) if page else ()))
+    return [*headers, *((name, value) for name, value in dict((*_ALWAYS, *own)).items() if name not in given)]

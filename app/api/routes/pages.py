@@ -1,13 +1,19 @@
 """The pages for people: the upload page, a job's page, and what both load. All they show comes from the API."""
 
-from typing import Any
-from urllib.parse import urlsplit
+from typing import Any, Literal
+from urllib.parse import parse_qs, urlsplit
 
+import anyio
 from fastapi import APIRouter, Request
+from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.responses import HTMLResponse, PlainTextResponse, Response
 
+from app.api.access import Caller, identify
 from app.api.deps import BaseUrl, Service, ServiceDep
+from app.api.refusals import BadRequest
+from app.api.routes.results import answer_bundle, answer_model
+from app.api.waiting import job_or_404
 from app.options import FuseOptions
 from app.web.assets import Asset, assets, assets_version
 from app.web.bundle import modules_of
@@ -17,6 +23,8 @@ router = APIRouter(include_in_schema=False)
 
 _FOR_A_YEAR = {"Cache-Control": "public, max-age=31536000, immutable"}
 _ASK_AGAIN = {"Cache-Control": "no-cache"}
+_LARGEST_FORM = 4096
+_JOB_STYLES = ("css/job.css", "css/report.css", "css/layers.css", "vendor/uplot/uPlot.min.css")
 
 
 @router.head("/")
@@ -35,6 +43,29 @@ async def front(request: Request, service: ServiceDep, base_url: BaseUrl) -> Res
 async def job(job_id: str, service: ServiceDep) -> Response:
     """A job's page: the same for each, and for ids that are none; its script asks the API, with the caller's key."""
     return _page("job.html", "js/job-page.js", service, job_id=job_id[:200])
+
+
+@router.post("/jobs/{job_id}/{part}")
+async def download(job_id: str, part: Literal["model", "bundle"], request: Request, service: ServiceDep) -> Response:
+    """A result where keys are asked for, as a browser saves it: its links carry no header, its forms hold a key."""
+    key = await _key_of_form(request)
+    caller = Caller(None, "")
+    if service.keyring is not None:
+        bearer = Headers({"authorization": f"Bearer {key}"} if key else {})
+        caller = Caller(await anyio.to_thread.run_sync(identify, service.keyring, bearer), "")
+    job = await job_or_404(service, caller, job_id)
+    answer = answer_model if part == "model" else answer_bundle
+    return await answer(service, job, request, {})
+
+
+async def _key_of_form(request: Request) -> str:
+    body = b""
+    async for piece in request.stream():
+        body += piece
+        if len(body) > _LARGEST_FORM:
+            raise BadRequest("The form is longer than one that holds a key.", remedy="Send the key alone.")
+    given = parse_qs(body.decode("ascii", "replace")).get("key", [""])[0]
+    return given.encode("ascii", "replace").decode()  # What no header can hold is no key.
 
 
 @router.head("/static/{version}/{path:path}")
@@ -60,6 +91,7 @@ def _page(template: str, script: str, service: Service, **values: Any) -> HTMLRe
         "static": f"{root}/static/{assets_version()}",
         "keys": service.keyring is not None,
         "max_upload_bytes": service.uploads.max_bytes,
+        "job_styles": _JOB_STYLES,
         "modules": modules_of(script),  # named in the head: a browser need not find them one by one
     }
     return HTMLResponse(render(template, **shared, **values))

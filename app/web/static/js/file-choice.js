@@ -26,13 +26,29 @@ export function takeFiles(chosen) {
     event.preventDefault();
     depth = 0;
     lit(false);
-    if (zone.closest("form").hidden || !event.dataTransfer.files.length) return;
-    const one = new DataTransfer();
-    one.items.add(event.dataTransfer.files[0]);
-    input.files = one.files;
-    show(input.files[0], chosen);
+    if (byId("start").hidden || zone.closest("form").hidden) return;
+    dropped(event.dataTransfer, input, chosen);
   });
   show(input.files[0] ?? null, chosen); // A page that is shown again keeps its fields.
+}
+
+/** Why a file can't be sent, as a sentence; null if it can. */
+export function whyNot(file) {
+  const limit = Number(document.body.dataset.maxBytes);
+  if (file.size === 0) return "The file is empty.";
+  if (file.size > limit) return `The file is larger than this service takes, ${bytes(limit)}. Save it without the optimizer.`;
+  return null;
+}
+
+function dropped(transfer, input, chosen) {
+  const say = (text) => (byId("before").textContent = text);
+  if ([...transfer.items].some((one) => one.webkitGetAsEntry?.()?.isDirectory)) return say("A folder can not be sent: drop the checkpoint that lies in it.");
+  if (!transfer.files.length) return;
+  const one = new DataTransfer();
+  one.items.add(transfer.files[0]);
+  input.files = one.files;
+  show(input.files[0], chosen);
+  if (transfer.files.length > 1) say(`A job takes one file: of the ${transfer.files.length} that were dropped, this is the first.`);
 }
 
 function holdsFiles(event) {

@@ -1,109 +1,152 @@
-// The upload page: choose a file, look at the options, send it, go on to the job's page.
+// The upload page: choose a file, look at the options, send it, watch its job. The file stays chosen, to be sent again.
 
-import { takeFiles } from "./file-choice.js";
+import { takeFiles, whyNot } from "./file-choice.js";
 import { switchColours } from "./lib/colours.js";
 import { byId, h } from "./lib/dom.js";
-import { bytes, duration } from "./lib/format.js";
 import { askForKey, keysNeeded, offerKey, storedKey } from "./lib/key.js";
 import { problemOf, problemPanel } from "./lib/problem.js";
-import { at } from "./lib/service.js";
+import { Unreachable, at } from "./lib/service.js";
+import { changedOptions, fromFragment, setOptions } from "./options.js";
 import { showRecent } from "./recent.js";
-import { Canceled, Pace, upload } from "./upload.js";
+import { showSending } from "./sending.js";
+import { Canceled, upload } from "./upload.js";
 
 const form = byId("upload");
+const title = document.title;
 let sending = null;
+let view = null;
 
 switchColours(byId("theme-button"));
 takeFiles(fileChosen);
 showRecent(byId("recent"));
-offerKey(() => showRecent(byId("recent")));
+offerKey(() => (view ? location.reload() : showRecent(byId("recent"))));
 form.addEventListener("submit", submit);
 form.addEventListener("input", countChanges);
 byId("cancel").addEventListener("click", () => sending?.cancel());
 addEventListener("beforeunload", (event) => sending && event.preventDefault());
 addEventListener("pageshow", (event) => event.persisted && showRecent(byId("recent")));
-countChanges();
+addEventListener("popstate", () => !sending && showAddress());
+addEventListener("hashchange", beginWith);
+beginWith();
 
 function fileChosen(file) {
-  const limit = Number(document.body.dataset.maxBytes);
-  byId("problem").replaceChildren();
-  byId("submit").disabled = file !== null && file.size > limit;
+  byId("upload-problem").replaceChildren();
+  const reason = file && whyNot(file);
+  byId("submit").disabled = Boolean(reason);
   if (file === null) return;
-  byId("before").textContent = hint(file, limit);
-  if (/\.safetensors$/i.test(file.name)) byId("options").open = true;
-}
-
-function hint(file, limit) {
-  if (file.size > limit) return `The file is larger than this service takes, ${bytes(limit)}. Save it without the optimizer.`;
-  if (/\.safetensors$/i.test(file.name)) return "A safetensors file holds weights only: name the architecture in the options.";
-  return "Nothing is sent before you press the button.";
+  const weights = /\.safetensors$/i.test(file.name);
+  byId("before").textContent = reason ?? (weights ? "A safetensors file holds weights only: name the architecture in the options." : "Nothing is sent before you press the button.");
+  if (weights) byId("options").open = true;
 }
 
 function countChanges() {
-  const changed = new Set(
-    [...form.elements]
-      .filter((one) => one.name && one.name !== "model" && !isDefault(one))
-      .map((one) => one.name),
-  );
-  byId("changed").textContent = changed.size ? `${changed.size} changed` : "The defaults fit most files.";
+  const changed = changedOptions(form).size;
+  byId("changed").textContent = changed ? `${changed} changed` : "The defaults fit most files.";
 }
 
-function isDefault(field) {
-  if (field.type === "checkbox" || field.type === "radio") return field.checked === field.defaultChecked;
-  if (field.type === "file") return field.files.length === 0;
-  if (field.tagName === "SELECT") return field.selectedOptions[0].defaultSelected;
-  return field.value.trim() === "";
+/** The options that the address brings, from the page of an earlier job. */
+function beginWith() {
+  setOptions(form, fromFragment(location.hash));
+  if (changedOptions(form).size) byId("options").open = true;
+  countChanges();
 }
 
 async function submit(event) {
   event.preventDefault();
+  if (sending) return;
   if (keysNeeded() && !storedKey() && !(await askForKey("This service asks for a key before it takes a file."))) return;
-  byId("problem").replaceChildren();
+  byId("upload-problem").replaceChildren();
   byId("before").textContent = "";
-  const pace = new Pace();
-  showSending(true);
+  const code = import("./job-view.js").catch(() => null); // comes while the file leaves
+  show(true);
   try {
-    sending = upload(form, (sent, total) => showProgress(pace, sent, total));
+    sending = upload(form, showSending(form.elements.model.files[0].name));
     const job = await sending.done;
     sending = null;
-    location.assign(at(`/jobs/${encodeURIComponent(job.id)}`));
+    await follow(job.id, await code);
   } catch (error) {
     sending = null;
-    showSending(false);
-    showFailure(error);
+    show(false);
+    await showFailure(error);
   }
 }
 
-function showFailure(error) {
+/** What was accepted is shown by this page, which still has the file; without the code for it, by the job's own. */
+async function follow(id, code) {
+  const address = at(`/jobs/${encodeURIComponent(id)}`);
+  if (!code) {
+    location.assign(address);
+    return;
+  }
+  history.pushState(null, "", address);
+  await showAddress();
+}
+
+/** The job that the address names, or the form. */
+async function showAddress() {
+  const [, written] = location.pathname.split(at("/jobs/"));
+  const id = written && decodeURIComponent(written);
+  if (id === view?.id) return;
+  view?.close();
+  view = null;
+  show(false);
+  byId("start").hidden = Boolean(id);
+  document.title = title;
+  if (!id) return showRecent(byId("recent"));
+  for (const style of document.querySelectorAll("link[media='not all']")) style.media = "all";
+  const { JobView } = await import("./job-view.js");
+  view = new JobView(id, { edit, send });
+  byId("job").replaceChildren(view.element);
+  view.open();
+  scrollTo(0, 0);
+  view.focus();
+}
+
+/** The same file, and the form that says how it was sent. */
+async function edit(options) {
+  history.replaceState(null, "", at("/"));
+  await showAddress();
+  setOptions(form, options);
+  countChanges();
+  byId("options").open = true;
+  byId("options").querySelector("summary").focus();
+}
+
+async function send(options) {
+  await edit(options);
+  form.requestSubmit();
+}
+
+async function showFailure(error) {
   if (error instanceof Canceled) {
     byId("before").textContent = "The upload was canceled. Nothing of it is kept.";
     byId("submit").focus();
     return;
   }
-  const problem = problemOf(error);
+  const problem = error instanceof Unreachable && (await isGone(form.elements.model.files[0])) ? GONE : problemOf(error);
   const again = h("button", { type: "button", class: "quiet", onclick: () => form.requestSubmit() }, "Try again");
   const key = h("button", { type: "button", class: "quiet", onclick: () => byId("key-button").click() }, "Enter another key");
-  byId("problem").replaceChildren(problemPanel(problem, problem.status === 401 ? key : again));
+  byId("upload-problem").replaceChildren(problemPanel(problem, h("div", { class: "row" }, problem.status === 401 ? key : again)));
 }
 
-function showSending(on) {
+const GONE = {
+  title: "The file can not be read",
+  detail: "It was moved, changed or removed since it was chosen, or the browser may not open it.",
+  remedy: "Choose it again.",
+  code: "file-unreadable",
+};
+
+/** Whether the browser itself can't read the file: it ends the request as if the network were gone. */
+async function isGone(file) {
+  try {
+    await file.slice(0, 1).arrayBuffer();
+    return false;
+  } catch {
+    return true;
+  }
+}
+
+function show(on) {
   form.hidden = on;
   byId("sending").hidden = !on;
-  if (!on) return;
-  byId("sending-title").textContent = `Sending ${form.elements.model.files[0].name}`;
-  byId("sent").value = 0;
-  byId("pace").textContent = "Connecting …";
-  byId("cancel").focus();
-}
-
-function showProgress(pace, sent, total) {
-  pace.add(sent, performance.now() / 1000);
-  byId("sent").value = total ? sent / total : 0;
-  byId("pace").textContent = sent < total ? figures(pace, sent, total) : `${bytes(total)} sent. The service is storing it …`;
-}
-
-function figures(pace, sent, total) {
-  const left = pace.left(total);
-  const parts = [`${bytes(sent)} of ${bytes(total)}`, pace.speed && `${bytes(pace.speed)}/s`, left !== null && `${duration(left)} left`];
-  return parts.filter(Boolean).join(" · ");
 }

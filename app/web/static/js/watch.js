@@ -10,14 +10,17 @@ const SILENCE = 45000;
 // What passes by itself: too many requests, a proxy without a service behind it, a service that is starting.
 const PASSING = new Set([408, 429, 500, 502, 503, 504]);
 
-/** Tell `changed` of each state of a job until it is over; `lost` whether the connection is gone. Throws Problem. */
-export async function watch(id, changed, lost) {
+/**
+ * Tell `changed` of each state of a job until it is over or `stop` says so; `lost` whether the connection is gone.
+ * Throws Problem.
+ */
+export async function watch(id, changed, lost, stop) {
   const path = `/v1/jobs/${encodeURIComponent(id)}/events`;
   let last = null;
   let pause = FIRST_PAUSE;
-  for (;;) {
+  while (!stop.aborted) {
     try {
-      const over = await follow(path, last, (event) => {
+      const over = await follow(path, last, stop, (event) => {
         last = event.id ?? last;
         pause = FIRST_PAUSE;
         lost(false);
@@ -27,10 +30,19 @@ export async function watch(id, changed, lost) {
     } catch (error) {
       if (!passes(error)) throw error;
     }
+    if (stop.aborted) return;
     lost(true);
-    await new Promise((resolve) => setTimeout(resolve, pause));
+    await pauseOf(pause);
     pause = Math.min(pause * 1.6, LONGEST_PAUSE);
   }
+}
+
+/** So many milliseconds, or until the network is there again. */
+function pauseOf(time) {
+  return new Promise((resolve) => {
+    setTimeout(resolve, time);
+    addEventListener("online", resolve, { once: true });
+  });
 }
 
 function passes(error) {
@@ -39,8 +51,11 @@ function passes(error) {
 }
 
 /** Read one connection to its end; whether the job is over. */
-async function follow(path, last, told) {
+async function follow(path, last, stop, told) {
   const dead = new AbortController();
+  const end = () => dead.abort();
+  stop.addEventListener("abort", end);
+  addEventListener("online", end); // what was open before the network came back is dead, and may not know it
   let timer = setTimeout(() => dead.abort(), SILENCE);
   const headers = { Accept: "text/event-stream", ...(last === null ? {} : { "Last-Event-ID": last }) };
   try {
@@ -59,6 +74,8 @@ async function follow(path, last, told) {
     throw new Unreachable("The connection was lost.");
   } finally {
     clearTimeout(timer);
+    stop.removeEventListener("abort", end);
+    removeEventListener("online", end);
   }
 }
 

@@ -4,7 +4,8 @@ import { h } from "./dom.js";
 import { sentence } from "./format.js";
 import { Problem, Unreachable } from "./service.js";
 
-const USUAL = new Set(["type", "title", "status", "detail", "code", "remedy", "instance"]);
+// What the panel says in its own words, and the proposals that are offered as ways on.
+const USUAL = new Set(["type", "title", "status", "detail", "code", "remedy", "instance", "matches", "near_matches"]);
 
 /** Any error that asking the service may throw, as something to show. */
 export function problemOf(error) {
@@ -20,7 +21,7 @@ export function problemOf(error) {
   throw error;
 }
 
-/** A panel for a problem document; `actions` are buttons or links. */
+/** A panel for a problem document; `actions` stand below it. */
 export function problemPanel(problem, ...actions) {
   return h(
     "div",
@@ -30,7 +31,7 @@ export function problemPanel(problem, ...actions) {
     problem.remedy && h("div", { class: "remedy" }, h("h3", {}, "What to do"), h("p", {}, sentence(problem.remedy))),
     facts(problem),
     h("p", { class: "code" }, "Code ", h("code", {}, problem.code)),
-    actions.length ? h("div", { class: "row" }, actions) : null,
+    actions,
   );
 }
 
