@@ -8,10 +8,13 @@ from torch import Tensor
 from app.engine.interpret.numeric import run
 from app.engine.ir.graph import Graph
 from app.engine.ir.program import Port
+from app.engine.layers.multiply_adds import of_node
 from app.engine.probes.invalid import invalid_probe
 from app.engine.probes.npy import MAX_NUMBERS
 from app.engine.probes.read import Given
 
+# Of one run: the proof takes about ten, most of them in float64, which is some ten minutes on one core.
+MAX_MULTIPLY_ADDS = 1 << 39
 _SHOWN = 8
 _REMEDY = "Give inputs as your own code gives them to the model: sizes that are multiples of its stride, for example."
 
@@ -33,6 +36,7 @@ def shapes_of(inputs: Sequence[Tensor]) -> tuple[tuple[int, ...], ...]:
 
 def check_runs(graph: Graph, inputs: Sequence[Tensor], device: str) -> None:
     """Raises InvalidProbe where the model can't be run on them: sizes that do not fit, an index out of a table."""
+    _check_work(graph)
     try:
         run(graph, inputs, torch.float32, device)
     except torch.OutOfMemoryError:
@@ -44,12 +48,22 @@ def check_runs(graph: Graph, inputs: Sequence[Tensor], device: str) -> None:
         raise invalid_probe(f"is nothing that the model can be run on: {said}", _REMEDY) from None
 
 
+def _check_work(graph: Graph) -> None:
+    """Before the work and not at the job's time limit: what is traced at the probe's sizes tells its price."""
+    work = sum(map(of_node, graph.nodes))
+    if work > MAX_MULTIPLY_ADDS:
+        raise invalid_probe(
+            f"takes {work:.2g} multiply-adds for each of the comparison's runs, the limit is {MAX_MULTIPLY_ADDS:.2g}",
+            f"Give fewer inputs, {MAX_MULTIPLY_ADDS / work:.1%} of these: a handful tells as much.",
+        )
+
+
 def _by_name(given: Given, ports: Sequence[Port]) -> Mapping[str, Tensor]:
-    """An array without a name is the only input; those that numpy.savez numbered are the inputs in their order."""
+    """One array is the only input, whatever its name; those that numpy.savez numbered are the inputs in their order."""
     names = [port.name for port in ports]
     if set(given) == set(names):
         return given
-    if set(given) in ({""}, {"arr_0"}) and len(names) == 1:
+    if len(given) == len(names) == 1:
         return {names[0]: next(iter(given.values()))}
     numbered = [f"arr_{number}" for number in range(len(names))]
     if set(given) == set(numbered):
@@ -93,8 +107,17 @@ def _check_sizes(tensor: Tensor, port: Port, sizes: dict[str, int]) -> None:
         raise invalid_probe(
             f"has the shape {'x'.join(map(str, shape)) or 'of one number'} for the input {port.name[:60]!r}, "
             f"which is {wanted}",
-            "Give it as the model is called, with the batch dimension: x[None] adds one.",
+            _how_to_fit(shape, dims),
         )
+
+
+def _how_to_fit(shape: tuple[int, ...], dims: Sequence[int | str | None]) -> str:
+    """What is most likely wrong with a shape."""
+    if len(shape) + 1 == len(dims):
+        return "Give it as the model is called, with the batch dimension: x[None] adds one."
+    if len(shape) == len(dims) > 2 and shape[1] != dims[1] == shape[-1]:
+        return "Channels come before height and width: numpy.moveaxis(x, -1, 1)."
+    return "Give it as the model is called: sizes that stand as numbers are fixed, also that of the batch."
 
 
 def _kind(dtype: torch.dtype) -> str:

@@ -23,7 +23,7 @@ _MAX_DIMENSIONS: Final = 16
 # Letters and sizes of the dtypes that torch has, too.
 _DTYPES: Final = frozenset({"f2", "f4", "f8", "i1", "i2", "i4", "i8", "u1", "b1"})
 _FIELD: Final = re.compile(
-    r"""\s*(?:'(descr)'\s*:\s*'([<>|=][a-z]\d{1,2})'|'(fortran_order)'\s*:\s*(True|False)"""
+    r"""\s*(?:'(descr)'\s*:\s*'([<>|=][a-zA-Z]\d{0,9})'|'(fortran_order)'\s*:\s*(True|False)"""
     r"""|'(shape)'\s*:\s*\(\s*((?:\d{1,12}\s*,\s*)*(?:\d{1,12})?)\s*\))\s*(,|$)"""
 )
 
@@ -41,9 +41,8 @@ def read_npy(content: memoryview, name: str) -> Tensor:
     text, at = _header_text(content, shown)
     header = _parsed(text, shown)
     if header.descr[1:] not in _DTYPES:
-        raise invalid_probe(
-            f"{shown} is of the dtype {header.descr!r}, which is not read", "Convert it: x.astype('float32')."
-        )
+        what = "holds Python objects, which are pickles and are" if header.descr[1:] == "O" else "is of a dtype that is"
+        raise invalid_probe(f"{shown} {what} not read ({header.descr!r})", "Convert it: x.astype('float32').")
     dtype = np.dtype(header.descr)
     count = prod(header.shape)
     if count > MAX_NUMBERS:
@@ -83,7 +82,7 @@ def _parsed(text: str, shown: str) -> _Header:
             shape = tuple(int(size) for size in found["shape"].split(",") if size.strip())
             if len(shape) <= _MAX_DIMENSIONS and _is_tuple(found["shape"]):
                 return _Header(found["descr"], found["fortran_order"] == "True", shape)
-    raise invalid_probe(f"{shown} has a header that is not NumPy's")
+    raise invalid_probe(f"{shown} has a header that is not NumPy's of a plain array")
 
 
 def _is_tuple(text: str) -> bool:

@@ -55,7 +55,7 @@ def check_elements(shapes: Mapping[str, tuple[int, ...]]) -> None:
             raise TooLarge(
                 f"the input {name} of shape {'x'.join(map(str, shape))} has {prod(shape):,} numbers, "
                 f"the limit is {_MAX_ELEMENTS:,}",
-                remedy="Give a smaller probe_shape, or export the model for smaller inputs.",
+                remedy="Give a smaller probe or probe_shape, or export the model for smaller inputs.",
             )
 
 

@@ -77,6 +77,22 @@ def test_the_figures_of_a_graph_file_are_of_the_callers_inputs(tmp_path, kind):
     assert seeded.equivalence.native.absolute != report.equivalence.native.absolute
 
 
+@pytest.mark.parametrize("name", ["x.npz", "x.safetensors"])
+@pytest.mark.parametrize("kind", ["pt", "onnx", "pt2"])
+def test_one_array_is_the_input_of_a_model_that_has_one_whatever_it_is_called(tmp_path, kind, name):
+    model, source = net(), tmp_path / f"net.{kind}"
+    match kind:
+        case "pt":
+            tree(model, tmp_path)
+        case "onnx":
+            onnx_net(model, source)
+        case _:
+            export(model, source, torch.randn(2, 3, 32, 32))
+    report = fused(source, saved(tmp_path, name, pictures=X))
+    assert report.equivalence.probe.source == "caller"
+    assert report.equivalence.probe.shape == (X.shape,)
+
+
 def two_inputs(directory: Path) -> Path:
     """A picture, and rows of a table that are added to what a convolution makes of it."""
     builder = OnnxBuilder()
@@ -119,6 +135,32 @@ def test_several_inputs_go_by_their_names_or_in_order_where_numpy_numbered_them(
 )
 def test_inputs_that_the_model_does_not_take_are_refused_with_what_it_takes(tmp_path, arrays, said):
     assert said in refused(two_inputs(tmp_path), saved(tmp_path, "x.npz", **arrays)).detail
+
+
+@pytest.mark.parametrize(
+    ("x", "remedy"),
+    [
+        (X[0], "x[None]"),
+        (np.moveaxis(X, 1, -1).copy(), "numpy.moveaxis(x, -1, 1)"),
+        (X[:, :2], "fixed"),
+        (X[0, 0], "fixed"),
+    ],
+    ids=["no batch", "channels last", "other channels", "a plane"],
+)
+def test_a_shape_that_does_not_fit_is_refused_with_what_is_likely_wrong_with_it(tmp_path, x, remedy):
+    assert remedy in refused(tree(net(), tmp_path), saved(tmp_path, "x.npy", x=x)).remedy
+
+
+@pytest.mark.parametrize("kind", ["pt", "onnx"])
+def test_inputs_that_would_take_hours_are_refused_before_the_first_run(tmp_path, kind):
+    """Three layers of 2.7e11 multiply-adds each, behind which no two can be one: small tensors, and much to do."""
+    wide = [layer for _ in range(3) for layer in (nn.Conv2d(1024, 1024, 1, bias=False), nn.ReLU())]
+    model = nn.Sequential(nn.Conv2d(3, 1024, 1), norm(1024), nn.ReLU(), *wide).eval()
+    source = tree(model, tmp_path) if kind == "pt" else onnx_net(model, tmp_path / "net.onnx")
+    x = np.ones((256, 3, 32, 32), np.float32)
+    error = refused(source, saved(tmp_path, "x.npy", x=x))
+    assert "multiply-adds" in error.detail
+    assert "handful" in error.remedy
 
 
 def test_a_number_that_the_inputs_dtype_can_not_hold_is_refused(tmp_path):

@@ -130,6 +130,17 @@ def test_a_flawed_file_is_an_invalid_probe_with_a_remedy(read, content):
     assert found.value.remedy
 
 
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [("objects", "Python objects, which are pickles"), ("texts", "'<U1'"), ("complex numbers", "'<c16'")],
+)
+def test_numbers_of_another_kind_are_called_by_their_name(read, name, said):
+    with pytest.raises(InvalidProbe) as found:
+        read(FLAWED[name])
+    assert said in found.value.detail
+    assert "astype" in found.value.remedy
+
+
 def archive(**members: bytes) -> bytes:
     stream = io.BytesIO()
     with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as file:
