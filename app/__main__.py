@@ -15,6 +15,7 @@ from typing import Annotated, Literal
 import typer
 
 from app.settings import InvalidSettings, read_settings
+from app.start import loaded
 
 cli = typer.Typer(
     name="fusebox",
@@ -162,6 +163,7 @@ def fuse(
 
     if as_json and markdown:
         raise typer.BadParameter("--json and --markdown are two forms of one report: give one.")
+    loaded()
     show = Show("json" if as_json else "markdown" if markdown else "tables", tree, everything)
 
     options = {
@@ -187,6 +189,7 @@ def inspect(
     _need_torch()
     from app.commands.local import inspect_file
 
+    loaded()
     raise typer.Exit(inspect_file(source, as_json))
 
 

@@ -131,6 +131,14 @@ class InvalidCursor(AppError):
     title = "There is no such page of the list"
 
 
+class PreconditionFailed(AppError):
+    """What is there now is not what If-Match names."""
+
+    code = "precondition-failed"
+    status = 412
+    title = "It is not what If-Match says"
+
+
 class RangeNotSatisfiable(AppError):
     """The range that is asked for lies outside of the file."""
 

@@ -16,7 +16,7 @@ from app.engine import fuse_checkpoint, inspect_checkpoint
 from app.errors import AppError, InvalidOption, NotEquivalent
 from app.markdown import report_markdown
 from app.options import MAX_PLAN, FuseOptions
-from app.report import Report
+from app.report import Report, fused_filename
 from app.sandbox.child import choose_device
 from app.settings import Settings
 from app.snippet import comparison_snippet
@@ -54,6 +54,7 @@ def fuse_file(
     # As Ctrl-C does: what was begun is cleaned up.
     signal.signal(signal.SIGTERM, lambda number, _frame: sys.exit(128 + number))
     try:
+        output = _in_folder(source, output, given.get("output", "keep"))
         _check_paths(source, output, report_path)
         if probe is not None:
             _need_file(probe)
@@ -105,7 +106,7 @@ def _fuse_atomically(
     """Work beside the output and rename at the end: a crash leaves no half a model under its name."""
     device = choose_device(settings.device)
     target = output.resolve()  # A link stays one; what it points at is written.
-    with tempfile.TemporaryDirectory(dir=target.parent, prefix=".fusebox-") as scratch:
+    with tempfile.TemporaryDirectory(dir=_nearest(target.parent), prefix=".fusebox-") as scratch:
         written = Path(scratch) / "output"
         with _words.status("reading") as status:
             report = fuse_checkpoint(
@@ -122,7 +123,9 @@ def _fuse_atomically(
             os.fsync(file.fileno())
         if report_path is not None:
             # First: a model without its report is worse than a report without its model.
+            report_path.parent.mkdir(parents=True, exist_ok=True)
             report_path.write_text(report.model_dump_json(indent=2) + "\n", encoding="utf-8")
+        target.parent.mkdir(parents=True, exist_ok=True)  # Only now: nothing is left of what failed.
         written.replace(target)
     return report
 
@@ -144,10 +147,26 @@ def _check_target(path: Path, source: Path, name: str) -> None:
     if path.exists() and path.samefile(source):
         raise InvalidOption(f"{path} is the input.", remedy=f"Write {name} to another path.")
     directory = path.resolve().parent
-    if path.is_dir() or not directory.is_dir():
-        raise InvalidOption(f"{path} can't be written: no such directory.", remedy="Create the directory first.")
-    if not os.access(path if path.exists() else directory, os.W_OK):
+    if path.is_dir():
+        raise InvalidOption(f"{path} is a folder.", remedy="Give the path of a file in it.")
+    there = _nearest(directory)
+    if not there.is_dir():
+        raise InvalidOption(f"{path} can't be written: {there} is no folder.", remedy="Give another path.")
+    if not os.access(path if path.exists() else there, os.W_OK):
         raise InvalidOption(f"{path} may not be written.", remedy="Check the permissions, or give another path.")
+
+
+def _in_folder(source: Path, output: Path, kind: str) -> Path:
+    """Where the fused file goes: into a folder that is there it takes its usual name with it."""
+    if str(output) == "-":
+        raise InvalidOption("OUT is -, and standard output is for the report.", remedy="Give the path of a file.")
+    name = fused_filename(source.name)
+    return output / (name if kind == "keep" else f"{name.rpartition('.')[0]}.{kind}") if output.is_dir() else output
+
+
+def _nearest(directory: Path) -> Path:
+    """The folder itself, or the one in which it has to be made."""
+    return next(one for one in (directory, *directory.parents) if one.exists())
 
 
 def _need_file(source: Path) -> None:

@@ -213,6 +213,56 @@ def test_the_report_is_shown_and_judged_again(shell: Shell, done: str) -> None:
     assert document["report"]["schema_version"].startswith("1.")
 
 
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        (("submit", "m.pt", "--json", "--dtype", "half"), "--dtype"),
+        (("submit", "--json"), "MODEL"),
+        (("submi", "--json"), "submi"),
+        (("status", "--json", "--quickly", "x"), "--quickly"),
+    ],
+)
+def test_what_was_typed_wrongly_is_told_as_json_too(shell: Shell, line: tuple[str, ...], said: str) -> None:
+    ended = shell.run(*line)
+
+    document = json.loads(ended.stdout)
+    assert ended.returncode == document["exit"] == 2
+    assert said in document["error"]
+    assert said in ended.stderr
+
+
+@pytest.mark.parametrize(("place", "said"), [("small.pt/x/y", "Not a directory"), ("-", "standard output")])
+def test_a_place_where_nothing_can_be_written_is_told_before_anything_is_sent(
+    shell: Shell, small: Path, place: str, said: str
+) -> None:
+    (shell.directory / "small.pt").write_bytes(small.read_bytes())
+    ended = [
+        shell.run("submit", "small.pt", "-o", place),
+        shell.run("submit", "small.pt", "--report", place),
+        shell.run("download", "no-such-job", "-o", place),
+    ]
+
+    for one in ended:
+        assert (one.returncode, said in one.stderr, "uploaded" in one.stderr) == (2, True, False)
+    assert shell.files() == ["small.pt"]
+
+
+def test_ctrl_c_while_libraries_are_loaded_ends_the_program_without_a_word(shell: Shell) -> None:
+    (shell.directory / "httpx.py").write_text("import os, signal\nos.kill(os.getpid(), signal.SIGINT)\n")
+    program = "import sys; sys.path.insert(0, ''); from fusebox_client_command import main; main()"
+    # What runs in a shell's background inherits that SIGINT is ignored, and so would the command.
+    heard = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    ended = subprocess.run(
+        [sys.executable, "-c", program, "list"],
+        cwd=shell.directory,
+        env=shell.environment,
+        capture_output=True,
+        preexec_fn=heard,
+    )
+
+    assert (ended.returncode, ended.stdout, ended.stderr) == (130, b"", b"")
+
+
 def test_ctrl_c_leaves_the_job_alone_and_says_how_to_go_on(shell: Shell, long_job: Path, service: Server) -> None:
     line = [*_COMMAND, "submit", str(long_job)]
     # What runs in a shell's background inherits that SIGINT is ignored, and so would the command.

@@ -1,6 +1,7 @@
 """`fusebox fuse` and `fusebox inspect` as a user types them."""
 
 import hashlib
+import json
 import os
 import signal
 import subprocess
@@ -134,10 +135,12 @@ def test_a_limit_that_is_not_met_leaves_the_old_output_alone(checkpoint: Path, t
     ("arguments", "said"),
     [
         (("no-such.pt", "-o", "o.pt"), "no-such.pt"),
-        (("pyproject.toml", "-o", "no/such/directory/o.pt"), "no such directory"),
+        (("pyproject.toml", "-o", "LICENSE/o.pt"), "LICENSE is no folder"),
+        (("pyproject.toml", "-o", "LICENSE/o/o.pt"), "LICENSE is no folder"),
+        (("pyproject.toml", "-o", "-"), "standard output is for the report"),
         (("pyproject.toml", "-o", "/tmp/o.pt", "--max-error", "-1"), "--max-error is -1"),
         (("pyproject.toml", "-o", "/tmp/o.pt", "--report", "/tmp/o.pt"), "both model and report"),
-        (("pyproject.toml", "-o", "app"), "can't be written"),
+        (("pyproject.toml", "-o", "/tmp/o.pt", "--report", "app"), "app is a folder"),
     ],
 )
 def test_a_wrong_argument_is_named(arguments: tuple[str, ...], said: str) -> None:
@@ -146,6 +149,52 @@ def test_a_wrong_argument_is_named(arguments: tuple[str, ...], said: str) -> Non
     assert ended.returncode == 2
     assert said in " ".join(ended.stderr.split())
     assert "Traceback" not in ended.stderr
+
+
+def test_folders_on_the_way_to_output_and_report_are_made(block: Path, tmp_path: Path) -> None:
+    output, report = tmp_path / "a" / "b" / "o.pt", tmp_path / "c" / "d" / "r.json"
+
+    assert _fusebox("fuse", block, "-o", output, "--report", report).returncode == 0
+
+    assert output.stat().st_size == json.loads(report.read_text())["output"]["bytes"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "c"]
+
+
+def test_no_folder_is_made_for_what_fails(checkpoint: Path, tmp_path: Path) -> None:
+    ended = _fusebox("fuse", checkpoint, "-o", tmp_path / "a" / "o.pt", "--max-error", "1e-300")
+
+    assert ended.returncode == 3
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_is_there_takes_the_fused_file_under_its_usual_name(block: Path, tmp_path: Path) -> None:
+    assert _fusebox("fuse", block, "-o", tmp_path).returncode == 0
+
+    stem, _, suffix = block.name.rpartition(".")
+    assert [path.name for path in tmp_path.iterdir()] == [f"{stem}.fused.{suffix}"]
+
+
+@pytest.mark.parametrize("module", ["typer", "torch"])
+def test_ctrl_c_while_libraries_are_loaded_ends_the_program_without_a_word(tmp_path: Path, module: str) -> None:
+    """As numpy does, the stand-in makes something else of what interrupts it."""
+    (tmp_path / f"{module}.py").write_text(
+        "import os, signal\n"
+        "try:\n"
+        "    os.kill(os.getpid(), signal.SIGINT)\n"
+        "except BaseException as error:\n"
+        "    raise RecursionError from error\n"
+    )
+    command = [sys.executable, "-c", "from app.start import main; main()", "fuse", "LICENSE", "-o", tmp_path / "o.pt"]
+    heard = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    ended = subprocess.run(
+        command,
+        cwd=_ROOT,
+        env={**os.environ, "PYTHONPATH": f"{tmp_path}:{_ROOT}"},
+        capture_output=True,
+        preexec_fn=heard,
+    )
+
+    assert (ended.returncode, ended.stdout, ended.stderr) == (130, b"", b"")
 
 
 def test_a_pipe_or_a_device_is_not_replaced_by_a_file(checkpoint: Path, tmp_path: Path) -> None:

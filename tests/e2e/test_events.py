@@ -143,6 +143,20 @@ def test_waiting_for_a_change_ends_with_it_or_with_the_time(api_with: Callable[.
     assert api.http.get(job, headers=known, params={"wait": 30}, timeout=10).status_code == 304
 
 
+def test_a_job_is_ended_only_as_the_caller_saw_it_where_that_is_demanded(api_with: Callable[..., Any]) -> None:
+    api = api_with()
+    job = api.http.post("/fuse", files=_FILE).json()["links"]["self"]
+    seen = {"If-Match": api.http.get(job).headers["etag"]}
+    assert api.http.get(job, headers=seen).status_code == 200
+    assert api.http.delete(job, headers={"If-Match": '"other"'}).json()["code"] == "precondition-failed"
+    assert api.http.get(job).json()["state"] == "queued"
+
+    assert api.http.delete(job, headers=seen).json()["state"] == "canceled"
+
+    for late in (api.http.delete(job, headers=seen), api.http.get(job, headers=seen)):
+        assert (late.status_code, late.json()["code"]) == (412, "precondition-failed")
+
+
 def test_places_in_the_queue_are_told_as_they_change(api_with: Callable[..., Any]) -> None:
     api = api_with()
     first, second = (api.http.post("/fuse", files=_FILE).json() for _ in range(2))

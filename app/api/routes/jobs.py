@@ -8,9 +8,9 @@ from starlette.responses import Response
 
 from app.api.deps import BaseUrl, CallerDep, Service, ServiceDep
 from app.api.openapi.documented import OF_CALLERS, documented
-from app.api.refusals import CrossSite
+from app.api.refusals import CrossSite, PreconditionFailed
 from app.api.schemas import JobView, view_job
-from app.api.sending.conditions import etag_of, names
+from app.api.sending.conditions import check_match, etag_of, names
 from app.api.waiting import WaitDep, job_or_404, wait_for
 from app.errors import InvalidOption, JobNotFound, StorageUnavailable
 from app.jobs.job import Job
@@ -26,7 +26,7 @@ _NOT_CHANGED: dict[int | str, dict[str, Any]] = {304: {"description": "Not chang
 @router.get(
     "/{job_id}",
     response_model=JobView,
-    responses=_NOT_CHANGED | documented(*OF_CALLERS, JobNotFound, InvalidOption),
+    responses=_NOT_CHANGED | documented(*OF_CALLERS, JobNotFound, InvalidOption, PreconditionFailed),
 )
 async def read_state(
     job_id: str, service: ServiceDep, caller: CallerDep, base_url: BaseUrl, wait: WaitDep, request: Request
@@ -35,7 +35,9 @@ async def read_state(
 
     With If-None-Match and `wait`: as soon as anything changed, and 304 when the time is up.
     """
-    known = request.headers.getlist("if-none-match")
+    known, wanted = (request.headers.getlist(name) for name in ("if-none-match", "if-match"))
+    if wanted:
+        check_match(wanted, etag_of(body_of(await job_or_404(service, caller, job_id), base_url)))
     if not known:
         job = await wait_for(service, caller, job_id, wait, request)
         return _with_etag(answer_job(job, base_url, 200, wait.headers))
@@ -51,14 +53,17 @@ async def read_state(
 
 
 @router.delete(
-    "/{job_id}", response_model=JobView, responses=documented(*OF_CALLERS, CrossSite, JobNotFound, StorageUnavailable)
+    "/{job_id}",
+    response_model=JobView,
+    responses=documented(*OF_CALLERS, CrossSite, JobNotFound, PreconditionFailed, StorageUnavailable),
 )
-async def delete(job_id: str, service: ServiceDep, caller: CallerDep, base_url: BaseUrl) -> Response:
-    """End a job and remove its files.
+async def delete(job_id: str, service: ServiceDep, caller: CallerDep, base_url: BaseUrl, request: Request) -> Response:
+    """End a job and remove its files; with If-Match, only if it still stands where the caller saw it.
 
     A queued or running job becomes `canceled`; a finished one `expired`. Doing it again changes nothing.
     """
     job = await job_or_404(service, caller, job_id)
+    check_match(request.headers.getlist("if-match"), etag_of(body_of(job, base_url)))
     if job.state != "canceled":
         await anyio.to_thread.run_sync(_end, service, job)
     return answer_job(await job_or_404(service, caller, job_id), base_url, 200)

@@ -9,7 +9,7 @@ from starlette.responses import Response
 from app.api.deps import CallerDep, Service, ServiceDep
 from app.api.openapi.documented import OF_CALLERS, documented, of_jobs
 from app.api.problems import answer_problem
-from app.api.refusals import RangeNotSatisfiable
+from app.api.refusals import PreconditionFailed, RangeNotSatisfiable
 from app.api.schemas import job_path
 from app.api.sending.downloads import Download, send_download
 from app.api.sending.negotiation import preferred
@@ -23,7 +23,11 @@ from app.report import Report
 router = APIRouter(prefix="/v1/jobs", tags=["results"])
 
 BYTES = {"schema": {"type": "string", "format": "binary"}}
-_OF_RESULTS = (*OF_CALLERS, InvalidOption, JobNotFound, JobNotFinished, JobCanceled, RangeNotSatisfiable, *of_jobs())
+_OF_RESULTS = (
+    *(*OF_CALLERS, InvalidOption, JobNotFound, JobNotFinished, JobCanceled),
+    *(PreconditionFailed, RangeNotSatisfiable),
+    *of_jobs(),
+)
 
 
 def _answers(what: str, media_type: str) -> dict[int | str, dict[str, Any]]:

@@ -9,7 +9,7 @@ from starlette.responses import Response, StreamingResponse
 from app.api.filenames import content_disposition
 from app.api.problems import answer_problem
 from app.api.refusals import RangeNotSatisfiable
-from app.api.sending.conditions import byte_range, names
+from app.api.sending.conditions import byte_range, check_match, names
 from app.api.sending.zipped import Read
 from app.errors import JobExpired, Problem
 from app.storage import BlobNotFound
@@ -30,7 +30,12 @@ class Download:
 
 
 def send_download(download: Download, request: Request) -> Response:
-    """The whole, or the one range that was asked for, or that nothing changed. Raises JobExpired."""
+    """The whole, or the one range that was asked for, or that nothing changed.
+
+    Raises JobExpired, PreconditionFailed.
+    """
+    if request.method in ("GET", "HEAD"):  # of an answer to POST or PUT nobody can know a version
+        check_match(request.headers.getlist("if-match"), download.etag)
     headers = {
         "ETag": download.etag,
         "Repr-Digest": f"sha-256=:{base64.b64encode(bytes.fromhex(download.sha256)).decode()}:",

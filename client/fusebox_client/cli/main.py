@@ -6,6 +6,7 @@ import sys
 import typer
 
 from fusebox_client.cli.jobs import cancel, list_jobs, status
+from fusebox_client.cli.outcome import Commands
 from fusebox_client.cli.results import download, report, wait
 from fusebox_client.cli.submit import submit
 
@@ -19,6 +20,7 @@ def build() -> typer.Typer:
         no_args_is_help=True,
         add_completion=False,
         pretty_exceptions_enable=False,
+        cls=Commands,
     )
     for command in (submit, status, wait, download, report, cancel):
         cli.command()(command)

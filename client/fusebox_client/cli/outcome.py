@@ -7,10 +7,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import typer
 from rich.console import Console, RenderableType
+from typer.core import TyperGroup
 
 from fusebox_client.cli.arguments import UnusableCa
 from fusebox_client.cli.exits import Exit, exit_of
@@ -21,6 +22,9 @@ from fusebox_client.report.words import plain
 from fusebox_client.views import JobView
 
 Form = Literal["table", "json", "markdown"]
+
+# Typer tells of what was typed wrongly in several kinds, and exports the most usual of them.
+_USAGE_ERROR = cast(type[Exception], typer.BadParameter.__base__)
 
 
 @dataclass(slots=True)
@@ -113,6 +117,18 @@ def ending(outcome: Outcome) -> Iterator[None]:
         except OSError:
             _give_output_up()  # it may be what failed
         raise typer.Exit(code) from None
+
+
+class Commands(TyperGroup):
+    """The commands; also what was typed wrongly is told as JSON where that was asked for."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except _USAGE_ERROR as error:
+            if "--json" in sys.argv[1:]:  # what else was typed is not known
+                print_json(Outcome("json").document(Exit.USAGE, sentence=cast(Any, error).format_message()))
+            raise
 
 
 def _tell(outcome: Outcome, code: Exit, problem: Problem | None, sentence: str) -> None:

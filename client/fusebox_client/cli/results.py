@@ -66,6 +66,8 @@ def download(
     """Save the fused file of a job; a download that was cut off before goes on where it was."""
     outcome = Outcome(form_of(as_json, False))
     with Screen(quiet) as screen, ending(outcome):
+        if output is not None:
+            work.check_place(output)
         with work.found(job_id, Where(url, key, ca, retries), screen, outcome) as job:
             work.await_result(job, screen, outcome, timeout)
             work.save(job, screen, outcome, output, bundle)

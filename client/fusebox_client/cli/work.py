@@ -2,6 +2,7 @@
 
 import errno
 import json
+import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -31,13 +32,26 @@ class Upload:
 
 
 def check_places(model: Path, *places: Path | None) -> None:
-    """Before anything is sent: what must not be written over. Raises OSError."""
+    """Before anything is sent: what must not be written over, and what can't be written. Raises OSError."""
     for place in places:
         if place is None:
             continue
-        check_target(place)
+        check_place(place)
         if place.exists() and model.exists() and place.samefile(model):
             raise OSError(errno.EINVAL, "is the checkpoint itself; give another path", str(place))
+
+
+def check_place(place: Path) -> None:
+    """Raises OSError for where no file can be written, as far as that can be told beforehand."""
+    if str(place) == "-":
+        raise OSError(errno.EINVAL, "is no file, and standard output is for the result; give a path", "-")
+    check_target(place)
+    # What is missing is made: the nearest folder that is there has to take it.
+    there = next(one for one in (place, *place.absolute().parents) if one.exists())
+    if there != place and not there.is_dir():
+        raise OSError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(there))
+    if not os.access(there, os.W_OK):
+        raise OSError(errno.EACCES, os.strerror(errno.EACCES), str(there))
 
 
 def upload(service: Fusebox, screen: Screen, outcome: Outcome, sent: Upload) -> Job:

@@ -11,6 +11,7 @@ from starlette.requests import Request
 from starlette.responses import StreamingResponse
 
 from app.api.filenames import clean_filename, content_disposition
+from app.api.refusals import PreconditionFailed
 from app.api.sending.downloads import Download, send_download
 from app.errors import JobExpired
 from app.storage import LocalBlobs
@@ -114,6 +115,20 @@ def test_a_range_of_a_version_is_sent_only_if_it_is_surely_that_one(
     tmp_path: Path, condition: str, status: int
 ) -> None:
     assert _answer(tmp_path, range="bytes=0-1", if_range=condition)[0] == status
+
+
+@pytest.mark.parametrize("tag", ['"{0}"', '"other", "{0}"', "*"])
+def test_a_version_that_is_demanded_is_sent(tmp_path: Path, tag: str) -> None:
+    status, headers = _answer(tmp_path, range="bytes=3-", if_match=tag.format("ab" * 32))
+
+    assert (status, headers["content-length"]) == (206, "7")
+
+
+@pytest.mark.parametrize("tag", ['W/"{0}"', '"other"', '"other", "more"', "nonsense"])
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+def test_no_part_of_another_version_than_is_demanded_is_sent(tmp_path: Path, method: str, tag: str) -> None:
+    with pytest.raises(PreconditionFailed):
+        _answer(tmp_path, method, range="bytes=3-", if_match=tag.format("ab" * 32))
 
 
 def test_a_blob_that_is_gone_is_an_expired_job(tmp_path: Path) -> None:
