@@ -12,7 +12,7 @@ from app.web.assets import text
 from app.web.bundle import bundle
 from app.web.templates import render
 
-_STYLES = ("css/base.css", "css/report.css", "css/layers.css", "vendor/uplot/uPlot.min.css")
+_STYLES = ("css/base.css", "css/report.css", "css/layers.css", "vendor/uplot/uPlot.min.css", "css/print.css")
 
 
 def report_html(report: Report, snippet: str = "") -> str:

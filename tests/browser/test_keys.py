@@ -167,3 +167,21 @@ def test_a_key_that_is_revoked_meanwhile_is_told_and_another_asked_for(page: Pag
     _give(page, "a" * 32)
 
     expect(page.locator("#state")).to_have_text("canceled")
+
+
+def test_older_jobs_are_added_page_by_page(page: Page, keyed: Server) -> None:
+    for number in range(10):
+        files = {"model": (f"old{number}.pt", b"PK")}
+        keyed.http.post("/fuse", files=files, headers={"Authorization": f"Bearer {'b' * 32}"})
+    page.goto(keyed.url)
+    page.get_by_role("button", name="Enter a key").click()
+    _give(page, "b" * 32)
+    expect(page.locator(".jobs li")).to_have_count(8)
+
+    page.get_by_role("button", name="Older jobs").click()
+
+    expect(page.locator(".jobs li")).to_have_count(10)
+    names = page.locator(".jobs a").all_inner_texts()
+    assert names == [f"old{number}.pt" for number in reversed(range(10))]
+    expect(page.locator(".jobs a").nth(8)).to_be_focused()
+    expect(page.get_by_role("button", name="Older jobs")).to_be_hidden()

@@ -94,6 +94,23 @@ def test_a_job_that_runs_and_one_that_failed_are_accessible(
     _fits(coloured)
 
 
+def test_colours_that_the_system_forces_leave_the_charts_and_the_choice_to_be_told(
+    page: Page, service: Server, fused: str
+) -> None:
+    page.emulate_media(forced_colors="active")
+    page.goto(f"{service.url}/jobs/{fused}")
+    page.locator(".chart").nth(1).scroll_into_view_if_needed()
+    expect(page.locator(".chart").nth(1).locator("canvas")).to_be_visible()
+
+    background = "(one) => getComputedStyle(one).backgroundColor"
+    chips = page.locator(".tools .chip")
+    assert chips.nth(0).evaluate(background) != chips.nth(1).evaluate(background)
+    # The bars before and after: pale and strong.
+    marks = page.locator(".chart").nth(1).locator(".u-marker")
+    filled = {marks.nth(index).evaluate(background) for index in range(marks.count())}
+    assert len(filled) >= 2
+
+
 def test_the_dialog_that_asks_for_a_key_is_accessible(coloured: Page, locked: Server) -> None:
     coloured.goto(locked.url)
     coloured.get_by_role("button", name="Key", exact=True).click()

@@ -1,6 +1,7 @@
 """The report as it is shown: its figures are those of the JSON, its thousand layers move smoothly."""
 
 import hashlib
+import re
 from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
@@ -168,6 +169,29 @@ def test_the_report_as_a_file_needs_nobody(page: Page, service: Server, fused: s
     page.get_by_role("button", name="Dark colours").click()
     expect(page.locator("html")).to_have_attribute("data-colours", "dark")
     assert asked == [file.as_uri()]
+
+
+def test_on_paper_every_layer_stands_and_both_charts_are_drawn(page: Page, service: Server, deep_job: str) -> None:
+    page.emulate_media(color_scheme="dark")
+    page.goto(f"{service.url}/v1/jobs/{deep_job}/report.html")
+    page.get_by_role("button", name="Unfold all").click()
+    assert page.locator(".grid-body [role=row]").count() < 100
+    assert page.locator(".plot canvas").count() < 2
+
+    page.emulate_media(media="print", color_scheme="dark")
+
+    expect(page.locator(".grid-body [role=row]")).to_have_count(1200)
+    expect(page.locator(".plot canvas")).to_have_count(2)
+    expect(page.get_by_role("searchbox")).to_be_hidden()
+    expect(page.locator(".about details:not([open])")).to_have_count(0)
+    last = "(one) => one.getBoundingClientRect().bottom"
+    rows, frame = page.locator(".grid-body [role=row]").last, page.locator(".grid-frame")
+    assert rows.evaluate(last) <= frame.evaluate(last)  # none lies behind an edge
+    ink = "getComputedStyle(document.querySelector('.verdict h2')).color"
+    assert sum(map(int, re.findall(r"\d+", page.evaluate(ink))[:3])) < 200
+    page.emulate_media(media="screen")
+    expect(page.get_by_role("searchbox")).to_be_visible()
+    assert page.locator(".grid-body [role=row]").count() < 100
 
 
 def test_what_a_file_says_is_shown_as_text(

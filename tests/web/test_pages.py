@@ -9,7 +9,7 @@ from app.web.assets import assets, assets_version, text
 from app.web.bundle import bundle, modules_of
 from app.web.templates import render
 
-_STYLES = ("css/job.css", "css/report.css", "css/layers.css", "vendor/uplot/uPlot.min.css")
+_STYLES = ("css/job.css", "css/report.css", "css/layers.css", "vendor/uplot/uPlot.min.css", "css/print.css")
 _SHARED = {"root": "/fuse", "static": "/fuse/static/1", "keys": True, "max_upload_bytes": 1, "job_styles": _STYLES}
 
 

@@ -24,7 +24,7 @@ router = APIRouter(include_in_schema=False)
 _FOR_A_YEAR = {"Cache-Control": "public, max-age=31536000, immutable"}
 _ASK_AGAIN = {"Cache-Control": "no-cache"}
 _LARGEST_FORM = 4096
-_JOB_STYLES = ("css/job.css", "css/report.css", "css/layers.css", "vendor/uplot/uPlot.min.css")
+_JOB_STYLES = ("css/job.css", "css/report.css", "css/layers.css", "vendor/uplot/uPlot.min.css", "css/print.css")
 
 
 @router.head("/")

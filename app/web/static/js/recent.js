@@ -25,12 +25,33 @@ async function enter(place) {
 
 async function listed() {
   try {
-    const { jobs } = await (await ask("/v1/jobs?limit=8", { quiet: true })).json();
+    const { jobs, next } = await page("");
     if (!jobs.length) return [h("p", { class: "hint" }, "None yet. The first one will stand here.")];
-    return [h("ul", { class: "jobs" }, jobs.map(row))];
+    const list = h("ul", { class: "jobs" }, jobs.map(row));
+    return next ? [list, older(list, next)] : [list];
   } catch (error) {
     return [h("p", { class: "hint" }, problemOf(error).title)];
   }
+}
+
+const page = async (from) => (await ask(`/v1/jobs?limit=8${from}`, { quiet: true })).json();
+
+/** A button that adds the next page to the list, until there is none. */
+function older(list, cursor) {
+  const button = h("button", { type: "button", class: "quiet", onclick: add }, "Older jobs");
+  async function add() {
+    try {
+      const { jobs, next } = await page(`&cursor=${encodeURIComponent(cursor)}`);
+      const rows = jobs.map(row);
+      list.append(...rows);
+      rows[0]?.querySelector("a").focus();
+      cursor = next;
+      button.hidden = !next;
+    } catch (error) {
+      button.textContent = `Older jobs: ${problemOf(error).title}`;
+    }
+  }
+  return button;
 }
 
 function row(job) {

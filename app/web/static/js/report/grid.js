@@ -1,8 +1,10 @@
 // A table of any number of rows, of which only those in sight are elements. Keys move and fold as in any tree.
 
 import { freshId, h } from "../lib/dom.js";
+import { onPaper, whenPrinted } from "./print.js";
 
 const BEYOND = 12; // rows above and below that are there already when the wheel turns
+const ON_PAPER = 2000; // rows: some forty pages
 const NARROW = matchMedia("(max-width: 46rem)");
 const rowHeight = () => (NARROW.matches ? 54 : 34);
 const headHeight = () => (NARROW.matches ? 0 : 35); // the names of the columns
@@ -22,6 +24,7 @@ export function treeGrid({ label, columns, cells, isFolded, fold, pick }) {
   grid.addEventListener("focus", () => active < 0 && rows.length && move(0, false));
   body.addEventListener("click", (event) => clicked(event));
   NARROW.addEventListener("change", redraw);
+  whenPrinted(redraw);
   new ResizeObserver(() => draw()).observe(grid);
 
   function set(next) {
@@ -43,8 +46,8 @@ export function treeGrid({ label, columns, cells, isFolded, fold, pick }) {
 
   function draw() {
     const height = rowHeight();
-    const first = Math.max(0, Math.floor(grid.scrollTop / height) - BEYOND);
-    const last = Math.min(rows.length, Math.ceil((grid.scrollTop + grid.clientHeight) / height) + BEYOND);
+    const first = onPaper() ? 0 : Math.max(0, Math.floor(grid.scrollTop / height) - BEYOND);
+    const last = Math.min(rows.length, onPaper() ? ON_PAPER : Math.ceil((grid.scrollTop + grid.clientHeight) / height) + BEYOND);
     for (const [index, element] of shown) {
       if (index < first || index >= last) {
         element.remove();

@@ -2,6 +2,7 @@
 
 import { h } from "../lib/dom.js";
 import { bytes, duration, number, plural, sentence } from "../lib/format.js";
+import { unfoldOnPaper } from "./print.js";
 
 /** Notes and assumptions; nothing where there are none. `pick(path)` leads to a layer. */
 export function noteSection(report, pick) {
@@ -44,7 +45,9 @@ export function aboutSection(report) {
     report.globals.length && folded(`Names in the pickle (${report.globals.length})`, h("p", { class: "names" }, report.globals.map((one) => code(one)))),
     folded("Files and versions", facts(report)),
   ];
-  return h("section", { class: "about", "aria-labelledby": "about-title" }, h("h2", { id: "about-title" }, "More"), parts.filter(Boolean));
+  const section = h("section", { class: "about", "aria-labelledby": "about-title" }, h("h2", { id: "about-title" }, "More"), parts.filter(Boolean));
+  unfoldOnPaper(section);
+  return section;
 }
 
 const code = (text) => h("code", {}, text);

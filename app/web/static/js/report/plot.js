@@ -1,6 +1,7 @@
-// A chart by uPlot: drawn when it comes into sight, and anew when its width or the colours change.
+// A chart by uPlot: drawn when it comes into sight or on paper, and anew when its width or the colours change.
 
 import { h } from "../lib/dom.js";
+import { onPaper, whenPrinted } from "./print.js";
 
 const HEIGHT = 260;
 
@@ -36,10 +37,11 @@ export class Drawn {
       new MutationObserver(() => this.redraw()).observe(document.documentElement, { attributeFilter: ["data-colours"] });
     }, { rootMargin: "200px" });
     sight.observe(this.element);
+    whenPrinted(() => (this.#chart || onPaper()) && this.redraw());
   }
 
   async redraw() {
-    const uPlot = await this.#load();
+    const uPlot = globalThis.uPlot ?? (await this.#load()); // at once if it can be: paper does not wait
     this.#chart?.destroy();
     const { columns, options } = this.#describe(this.element, uPlot);
     this.#width = this.element.clientWidth;
