@@ -57,7 +57,12 @@ def api(host: Host = None, port: Port = None, data_dir: DataDir = None) -> None:
 
 
 @cli.command()
-def worker(data_dir: DataDir = None) -> None:
+def worker(
+    data_dir: DataDir = None,
+    wait_for_device: Annotated[
+        bool, typer.Option("--wait-for-device", help="Wait for a GPU that does not work yet, instead of refusing it.")
+    ] = False,
+) -> None:
     """Run a worker alone."""
     from app.worker.main import run_worker
 
@@ -65,7 +70,7 @@ def worker(data_dir: DataDir = None) -> None:
     with _usable_settings():
         settings = read_settings(data_dir=data_dir)
         _log()
-        run_worker(settings)
+        run_worker(settings, waits=wait_for_device)
 
 
 @cli.command()
@@ -196,6 +201,8 @@ def inspect(
 def main() -> None:
     # Read when torch is loaded: threads that wait must not spin, or a busy machine takes many times as long.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    # Read when cuBLAS starts: its products are the same bits each time only with a workspace of a fixed size.
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     cli()
 
 

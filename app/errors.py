@@ -252,6 +252,14 @@ class OutOfMemory(AppError):
     title = "The file needs more memory than there is"
 
 
+class DeviceUnusable(AppError):
+    """The GPU that was asked for is not there, is not supported, or fails."""
+
+    code = "device-unusable"
+    status = 503
+    title = "The GPU can't be used"
+
+
 class ForbiddenCall(AppError):
     """The process that worked on the file tried what nothing that reads a model ever does."""
 

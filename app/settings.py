@@ -5,6 +5,7 @@ import ipaddress
 import os
 import re
 from datetime import timedelta
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
@@ -117,6 +118,9 @@ class Settings(BaseSettings):
     job_timeout_seconds: Seconds = Field(1800, description="A job is killed after this time.")
     job_memory_bytes: Quota = Field(
         0, description="Memory that one job may use; 0 for four fifths of the machine's or container's."
+    )
+    job_device_memory_bytes: Quota = Field(
+        0, description="GPU memory that one job may use; 0 for nine tenths of the device's."
     )
     sandbox: Literal["required", "available", "off"] = Field(
         "required",
@@ -268,6 +272,14 @@ def read_settings(**given: Any) -> Settings:
         return Settings(**{name: value for name, value in given.items() if value is not None})
     except ValidationError as error:
         raise InvalidSettings("\n".join(_sentence(problem) for problem in error.errors())) from None
+
+
+def service_version() -> str:
+    """Of the installed distribution."""
+    try:
+        return version("fusebox")
+    except PackageNotFoundError:  # A checkout that was never installed.
+        return "0"
 
 
 def make_data_dir(settings: Settings) -> None:

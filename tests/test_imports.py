@@ -27,19 +27,23 @@ ALLOWED: dict[str, set[str]] = {
     },
     "app.web": {"app.report"},
     # `app` itself: to find where the package lies.
-    "app.sandbox": {"app", "app.errors", "app.options", "app.report", "app.jobs.job"},
-    "app.sandbox.child": {"app.errors", "app.options", "app.report", "app.sandbox", "app.engine"},
+    "app.devices": {"app", "app.errors"},
+    "app.sandbox": {"app", "app.devices", "app.errors", "app.options", "app.report", "app.jobs.job"},
+    "app.sandbox.child": {
+        *{"app.devices.use", "app.errors", "app.options", "app.report", "app.sandbox", "app.engine"},
+    },
     "app.worker": {
         *{"app.errors", "app.options", "app.report", "app.settings", "app.jobs", "app.storage"},
         *{"app.sandbox.supervisor", "app.sandbox.wire", "app.sandbox.outcome", "app.sandbox.proof"},
         *{"app.sandbox.limits", "app.sandbox.confine"},
+        *{"app.devices.choice", "app.devices.found", "app.devices.looking"},
     },
     "app.commands": {"app.errors", "app.options", "app.report", "app.settings", "app.sandbox.confine"},
     "app.commands.api": {"app.settings", "app.api", "app.jobs.keys"},
     "app.commands.heartbeat": {"app.settings", "app.jobs.database", "app.jobs.present"},
     "app.commands.keys": {"app.settings", "app.jobs"},
     "app.commands.local": {
-        *{"app.errors", "app.options", "app.report", "app.settings", "app.engine", "app.sandbox.child"},
+        *{"app.errors", "app.options", "app.report", "app.settings", "app.engine", "app.devices"},
         *{"app.commands.tables", "app.markdown", "app.snippet"},
     },
     "app.__main__": {"app.settings", "app.commands", "app.worker", "app.start"},
@@ -59,6 +63,7 @@ FORBIDDEN: dict[str, set[str]] = {
     "app.storage": {"torch", "numpy", "fastapi", "starlette", "sqlalchemy", "dbos"},
     "app.worker": {"torch", "numpy", "fastapi", "starlette"},
     "app.commands.serve": {"torch", "fastapi"},
+    "app.devices": {"fastapi", "starlette", "sqlalchemy", "dbos", "obstore", "pydantic_settings"},
     "app.sandbox": {"fastapi", "starlette", "sqlalchemy", "dbos", "obstore", "pickle"},
     "app.engine": {"fastapi", "starlette", "sqlalchemy", "dbos", "obstore", "pydantic_settings", "httpx"},
 }

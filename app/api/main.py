@@ -1,6 +1,5 @@
 """The composition root of the API process. It must start without torch: images of the API hold none."""
 
-from importlib.metadata import PackageNotFoundError, version
 from threading import Event
 
 from fastapi import FastAPI
@@ -21,7 +20,7 @@ from app.jobs.keys import Keyring
 from app.jobs.queue import JobQueue, prepare_queue
 from app.jobs.quotas import Quotas
 from app.jobs.schema import create_tables
-from app.settings import Settings
+from app.settings import Settings, service_version
 from app.storage import open_blobs
 
 
@@ -29,7 +28,7 @@ def build_api(service: Service) -> FastAPI:
     """The API over its tools."""
     api = FastAPI(
         title="Fusebox",
-        version=_version(),
+        version=service_version(),
         description="Makes trained neural networks lighter and faster without changing what they compute.",
         docs_url=None,  # Both would load scripts from elsewhere.
         redoc_url=None,
@@ -88,13 +87,6 @@ def open_service(settings: Settings) -> Service:
         stopping=stopping,
         watch=Watch(engine, stopping),
     )
-
-
-def _version() -> str:
-    try:
-        return version("fusebox")
-    except PackageNotFoundError:  # A checkout that was never installed.
-        return "0"
 
 
 def _complete_document(api: FastAPI, *, keys: bool) -> None:

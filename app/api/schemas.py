@@ -8,6 +8,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from app.jobs.job import Input, Job, Output, Phase, State
+from app.jobs.liveness import DeviceHealth, DeviceState
 from app.options import FuseOptions
 from app.report import Recognised
 
@@ -78,6 +79,23 @@ class JobPage(_View):
 Sandbox = Literal["full", "partial", "off", "unknown"]
 
 
+class DeviceView(_View):
+    """What one worker computes on."""
+
+    device: str = Field(description="`cpu` or `cuda:N`; of a worker that waits for a GPU, what it was asked for.")
+    state: DeviceState = Field(
+        description="`failing`: several jobs in a row ended with a fault of the GPU, which else works. `failed`: it "
+        "does not work, and its worker takes no jobs until it does."
+    )
+    error: str | None = Field(description="Code of the last error, while the state is not `ok`.")
+    since: datetime
+
+    @staticmethod
+    def of(health: DeviceHealth) -> "DeviceView":
+        since = datetime.fromtimestamp(health.since, UTC)
+        return DeviceView(device=health.device, state=health.state, error=health.error, since=since)
+
+
 class Health(_View):
     ready: bool
     checks: dict[str, str]
@@ -85,6 +103,7 @@ class Health(_View):
         description="How the processes that work on uploads are confined: `full`, or what the operator accepted "
         "instead with FUSEBOX_SANDBOX (`partial`, `off`); the weakest of all workers'. `unknown` without a worker."
     )
+    devices: list[DeviceView] = Field(description="How the device of each live worker fares.")
 
 
 def problem_document(

@@ -12,12 +12,14 @@ from pydantic import ValidationError
 from rich.console import Console
 
 from app.commands.tables import inspection_view, plain, report_view, tree_view
+from app.devices import probe as gpu
+from app.devices.choice import find
+from app.devices.use import is_shortage, make_ready
 from app.engine import fuse_checkpoint, inspect_checkpoint
-from app.errors import AppError, InvalidOption, NotEquivalent
+from app.errors import AppError, InvalidOption, NotEquivalent, OutOfMemory
 from app.markdown import report_markdown
 from app.options import MAX_PLAN, FuseOptions
 from app.report import Report, fused_filename
-from app.sandbox.child import choose_device
 from app.settings import Settings
 from app.snippet import comparison_snippet
 
@@ -63,6 +65,10 @@ def fuse_file(
         return _complain(error, given.get("max_error"))
     except OSError as error:
         return _complain(_unusable(error, output))
+    except RuntimeError as error:
+        if not is_shortage(error):
+            raise
+        return _complain(_too_large())
     _show(report, show)
     _words.print(f"{plain(str(output))}  {report.output.bytes:,} bytes", markup=False, soft_wrap=True)
     return OK
@@ -104,7 +110,7 @@ def _fuse_atomically(
     probe: Path | None,
 ) -> Report:
     """Work beside the output and rename at the end: a crash leaves no half a model under its name."""
-    device = choose_device(settings.device)
+    device = _device(settings)
     target = output.resolve()  # A link stays one; what it points at is written.
     with tempfile.TemporaryDirectory(dir=_nearest(target.parent), prefix=".fusebox-") as scratch:
         written = Path(scratch) / "output"
@@ -128,6 +134,14 @@ def _fuse_atomically(
         target.parent.mkdir(parents=True, exist_ok=True)  # Only now: nothing is left of what failed.
         written.replace(target)
     return report
+
+
+def _device(settings: Settings) -> str:
+    """The GPU that works, started in this very process, or the CPU. Raises DeviceUnusable."""
+    device = find(settings.device, gpu.look)
+    if device.gpu is not None:
+        make_ready(device.name, settings.job_device_memory_bytes)
+    return device.name
 
 
 def _check_paths(source: Path, output: Path, report_path: Path | None) -> None:
@@ -204,6 +218,10 @@ def _plan_text(given: str | None) -> str | None:
 def _unusable(error: OSError, output: Path) -> InvalidOption:
     """The system's own word on a path: a full disk, a file system that is read-only, a name that is too long."""
     return InvalidOption(f"{error.filename or output}: {error.strerror or error}.", remedy="Give another path.")
+
+
+def _too_large() -> OutOfMemory:
+    return OutOfMemory("The GPU's memory is not enough.", remedy="Give --device cpu, or smaller inputs.")
 
 
 def _complain(error: AppError, max_error: float | None = None) -> int:

@@ -4,7 +4,8 @@ The reaper is a loop in every worker. A dead worker's row is the lock: one heir 
 after all that the dead one held is queued again, so that a reaper which dies halfway is itself followed by another.
 """
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
@@ -16,6 +17,32 @@ from app.jobs.table import active_ids, fail_stranded, give_back_from
 
 # An heir that has not finished by then is dead too.
 _HEIR_SECONDS = 15.0
+
+# `failing`: several jobs in a row ended with a fault of the GPU, which works when it is looked at. `failed`: it does
+# not, and its worker takes no jobs.
+DeviceState = Literal["ok", "failing", "failed"]
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceHealth:
+    """How the device of a worker fares, since when (seconds of the epoch), and the code of its last error."""
+
+    device: str
+    state: DeviceState
+    error: str | None
+    since: float
+
+
+@dataclass(frozen=True, slots=True)
+class LiveWorker:
+    """A worker that was heard of lately."""
+
+    confinement: str
+    device: DeviceHealth | None  # None from a worker of an older version
+
+    @property
+    def takes_jobs(self) -> bool:
+        return self.device is None or self.device.state != "failed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,19 +97,30 @@ class Reaper:
             fail_stranded(self.engine, job_id)
 
 
-def beat(engine: sa.Engine, worker: str, confinement: str = "unknown", *, leaving: bool = False) -> None:
-    """Say that this worker lives, or that it stops on purpose, and how its children are confined."""
+def beat(
+    engine: sa.Engine,
+    worker: str,
+    confinement: str = "unknown",
+    device: DeviceHealth | None = None,
+    *,
+    leaving: bool = False,
+) -> None:
+    """Say that this worker lives, or that it stops on purpose, how its children are confined, and how its device is."""
+    told = {"confinement": confinement, "device": None if device is None else asdict(device)}
     with engine.begin() as connection:
-        connection.execute(_upsert(engine, worker, heartbeat_at=now(), leaving=leaving, confinement=confinement))
+        connection.execute(_upsert(engine, worker, heartbeat_at=now(), leaving=leaving, told=told))
 
 
-def confinements(engine: sa.Engine, dead_after_seconds: float) -> set[str]:
-    """How the children of live workers are confined, each way once; empty if there is no live worker."""
-    alive = sa.select(workers.c.confinement).where(
+def live_workers(engine: sa.Engine, dead_after_seconds: float) -> list[LiveWorker]:
+    """Every worker that was heard of lately and is not about to leave."""
+    alive = sa.select(workers.c.confinement, workers.c.device).where(
         sa.not_(workers.c.leaving), workers.c.heartbeat_at >= now() - dead_after_seconds
     )
     with engine.connect() as connection:
-        return {found or "unknown" for found in connection.execute(alive).scalars()}
+        return [
+            LiveWorker(row.confinement or "unknown", None if row.device is None else DeviceHealth(**row.device))
+            for row in connection.execute(alive.order_by(workers.c.id))
+        ]
 
 
 def _upsert(
@@ -91,10 +129,10 @@ def _upsert(
     *,
     heartbeat_at: float | now,
     leaving: bool,
-    confinement: str | None = None,
+    told: dict[str, Any] | None = None,
     only_new: bool = False,
 ) -> sa.Insert:
-    values = {"heartbeat_at": heartbeat_at, "leaving": leaving, "confinement": confinement}
+    values = {"heartbeat_at": heartbeat_at, "leaving": leaving, **(told or {})}
     insert = postgresql.insert if engine.dialect.name == "postgresql" else sqlite.insert
     row: postgresql.Insert | sqlite.Insert = insert(workers).values(id=worker, **values)
     if only_new:

@@ -56,6 +56,7 @@ workers = sa.Table(
     sa.Column("heartbeat_at", sa.Float(53), nullable=False),
     sa.Column("leaving", sa.Boolean, nullable=False),  # it stopped on purpose: its job goes back uncounted
     sa.Column("confinement", sa.Text),  # of its children: full, partial or off
+    sa.Column("device", sa.JSON(none_as_null=True)),  # how it fares: a DeviceHealth
     sa.Column("heir", sa.Text),
     sa.Column("heir_since", sa.Float(53)),
 )

@@ -9,15 +9,14 @@ import traceback
 from pathlib import Path
 from typing import NoReturn
 
-import torch
-
+from app.devices.use import fault_of, is_shortage, make_ready
 from app.engine import fuse_checkpoint, recognise_checkpoint
 from app.errors import AppError, DiskFull, InternalError, OutOfMemory, Problem
 from app.report import Recognised
 from app.sandbox.bounds import bounded, bounded_recognised
 from app.sandbox.confine import Terms, confine, die_with_parent
 from app.sandbox.trials import attempt
-from app.sandbox.wire import Finished, Progress, Recognition, Rejected, Request, Trial, write
+from app.sandbox.wire import Faulted, Finished, Progress, Recognition, Rejected, Request, Trial, Tried, write
 
 # The descriptors that a child has: nothing to read, its words (twice), and its channel to the worker.
 CHANNEL = 3
@@ -35,7 +34,7 @@ def run_child(request: Request | Trial, channel: int, words: int, parent: int) -
         if isinstance(request, Request) and request.look:
             os.nice(_PATIENCE)
         confine(terms)
-        write(CHANNEL, _answer(request) if isinstance(request, Request) else attempt(request, parent))
+        write(CHANNEL, _answer(request, parent))
         code = 0
     except BrokenPipeError:
         pass  # Nobody waits for the answer any more.
@@ -54,13 +53,8 @@ def terms_of(request: Request | Trial) -> Terms:
         given=(directory / "input", directory / "probe") if probed else (directory / "input",),
         work=directory / "work",
         limits=request.limits,
-        cuda=_may_use_cuda(request.device),
+        cuda=request.device != "cpu",
     )
-
-
-def _may_use_cuda(device: str) -> bool:
-    """Whether the job may need CUDA: decided by files alone, since the driver can only be asked once it is allowed."""
-    return device.startswith("cuda") or (device == "auto" and os.path.exists("/dev/nvidiactl"))
 
 
 def _keep_only(channel: int, words: int) -> None:
@@ -78,13 +72,13 @@ def _make_at_home(work: Path) -> None:
     tempfile.tempdir = str(work)
 
 
-def _answer(request: Request) -> Finished | Rejected:
+def _answer(request: Request | Trial, parent: int) -> Finished | Rejected | Faulted | Tried:
     try:
+        if isinstance(request, Trial):
+            return attempt(request, parent)
         _look(request) if request.look else _fuse(request)
-    except AppError as error:
-        return Rejected(problem=bounded(Problem.of(error)))
     except Exception as error:
-        return _failure(error)
+        return _failure(error, request)
     return Finished()
 
 
@@ -101,7 +95,8 @@ def _fuse(request: Request) -> None:
     def progress(phase: str) -> None:
         write(CHANNEL, Progress.model_validate({"phase": phase}))
 
-    device = choose_device(request.device)
+    if request.device != "cpu":
+        make_ready(request.device, request.limits.device_memory)
     report = fuse_checkpoint(
         Path(request.directory, "input"),
         Path("output"),
@@ -109,7 +104,7 @@ def _fuse(request: Request) -> None:
         filename=request.filename,
         sha256=request.sha256,
         probe=Path(request.directory, "probe") if request.probe else None,
-        device=device,
+        device=request.device,
         progress=progress,
         tell=_tell,
         allowed_globals=request.allowed_globals,
@@ -117,8 +112,16 @@ def _fuse(request: Request) -> None:
     Path("report.json").write_text(report.model_dump_json(), encoding="utf-8")
 
 
-def _failure(error: Exception) -> Rejected:
-    """What nobody expected: a shortage that is told as one, or our bug."""
+def _failure(error: Exception, request: Request | Trial) -> Rejected | Faulted:
+    """What is wrong with the file or the GPU; what nobody expected: a shortage that is told as one, or our bug."""
+    fault = fault_of(error)
+    if fault is not None:
+        traceback.print_exception(error)
+        return Faulted(fault=fault)
+    if is_shortage(error):
+        return Rejected(problem=Problem.of(_device_too_small(request)))
+    if isinstance(error, AppError):
+        return Rejected(problem=bounded(Problem.of(error)))
     full = DiskFull.of(error) if isinstance(error, OSError) else None
     if full is not None:
         return Rejected(problem=Problem.of(full))
@@ -127,7 +130,7 @@ def _failure(error: Exception) -> Rejected:
 
 def _is_shortage(error: Exception) -> bool:
     match error:
-        case MemoryError() | torch.OutOfMemoryError():
+        case MemoryError():
             return True
         case OSError():
             return error.errno == errno.ENOMEM
@@ -137,13 +140,14 @@ def _is_shortage(error: Exception) -> bool:
     return False
 
 
-def choose_device(wanted: str) -> str:
-    """`auto` is CUDA if there is one. Raises InternalError. Only a child asks: its parent must never touch CUDA."""
-    if wanted == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    if wanted.startswith("cuda") and int(wanted.partition(":")[2] or 0) >= torch.cuda.device_count():
-        raise InternalError(f"There is no device {wanted} here.", remedy="The operator sets it as FUSEBOX_DEVICE.")
-    return wanted
+def _device_too_small(request: Request | Trial) -> OutOfMemory:
+    limit = request.limits.device_memory
+    return OutOfMemory(
+        f"The job needed more than {limit:,} bytes of the GPU's memory, or than was free of it.",
+        remedy="Try again when the GPU is idle, give smaller inputs (probe_shape, probe), or ask the operator to raise "
+        "FUSEBOX_JOB_DEVICE_MEMORY_BYTES or to run a worker on the CPU.",
+        limit=limit,
+    )
 
 
 def _out_of_memory() -> Rejected:

@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 
+import torch
+
 from app.sandbox import reach
 from app.sandbox.child import run_child
 from app.sandbox.watch import INTERVAL_SECONDS, Excess, Watch
@@ -29,6 +31,8 @@ def main() -> None:
     reach.code()  # kept for the children
     # torch.set_num_threads would start a thread here, so the worker sets OMP_NUM_THREADS instead.
     assert len(os.listdir("/proc/self/task")) == 1, "a warm parent with threads can't fork safely"
+    # What is forked from a process that uses CUDA can't use it.
+    assert not torch.cuda.is_initialized()  # type: ignore[no-untyped-call]  # torch does not annotate it
     # What is loaded now stays: a child's collector need neither look at it nor, by touching it, copy its pages.
     gc.freeze()
     send(control, Ready())

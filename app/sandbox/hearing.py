@@ -7,8 +7,8 @@ from typing import Any, get_args
 from app.jobs.job import Phase
 from app.report import Recognised
 from app.sandbox.bounds import is_bounded, is_bounded_recognised
-from app.sandbox.outcome import Attempted, Outcome, Refused, Succeeded
-from app.sandbox.wire import Finished, Progress, ProtocolError, Recognition, Rejected, Tried
+from app.sandbox.outcome import Attempted, DeviceFailed, Outcome, Refused, Succeeded
+from app.sandbox.wire import Faulted, Finished, Progress, ProtocolError, Recognition, Rejected, Tried
 
 _ORDER: tuple[Phase, ...] = get_args(Phase)
 
@@ -35,6 +35,8 @@ class Hearing:
                 return Succeeded()
             case Rejected(problem=problem) if is_bounded(problem):
                 return Refused(problem)
+            case Faulted(fault=fault):
+                return DeviceFailed(fault)
             case Tried(wrong=wrong):
                 return Attempted(wrong)
             case _:

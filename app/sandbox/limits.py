@@ -19,6 +19,7 @@ class Limits(BaseModel):
     memory: int = Field(gt=0, description="Bytes that it may hold beyond what the warm parent holds already.")
     written: int = Field(gt=0, description="Bytes that it may write in all; no file may become larger.")
     threads: int = Field(gt=0)
+    device_memory: int = Field(0, ge=0, description="Bytes that it may take of the GPU's memory; 0 for no limit.")
 
 
 def hold(limits: Limits, *, cuda: bool) -> None:

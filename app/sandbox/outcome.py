@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from app.devices.found import Fault
 from app.errors import Problem
 
 
@@ -40,6 +41,13 @@ class Forbidden:
 
 
 @dataclass(frozen=True, slots=True)
+class DeviceFailed:
+    """The GPU failed while the child worked on it: perhaps the device is sick, perhaps it was the file."""
+
+    fault: Fault
+
+
+@dataclass(frozen=True, slots=True)
 class Died:
     """The child ended without an answer, or with one that is none."""
 
@@ -54,4 +62,4 @@ class Attempted:
     wrong: tuple[str, ...]
 
 
-Outcome = Attempted | Succeeded | Refused | Interrupted | Overdue | Excessive | Forbidden | Died
+Outcome = Attempted | Succeeded | Refused | Interrupted | Overdue | Excessive | Forbidden | DeviceFailed | Died

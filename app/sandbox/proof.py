@@ -13,7 +13,7 @@ from app.sandbox.outcome import Attempted, Forbidden, Outcome, Succeeded
 from app.sandbox.supervisor import Forge
 from app.sandbox.wire import Act, Request, Trial
 
-_ACTS: tuple[Act, ...] = tuple(act for act in get_args(Act) if act != "prepare")
+_ACTS: tuple[Act, ...] = tuple(act for act in get_args(Act) if act not in ("prepare", "device-assert"))
 _SECONDS = 120.0
 # What a child must read, and what it is handed, in the place of an upload.
 _INPUT = b"not a model"
@@ -51,15 +51,18 @@ class NotConfined(Exception):
 def prove(forge: Forge, directory: Path, demand: Demand) -> Proof:
     """Try it in a directory that is made and removed. Raises NotConfined where something goes wrong and must not."""
     try:
-        wrong = (
-            [] if demand.mode == "off" else [name for act in _ACTS for name in _tried(forge, directory, act, demand)]
-        )
+        wrong = [] if demand.mode == "off" else tried(forge, directory, demand)
         if wrong and demand.mode == "required":
             raise NotConfined("a confined process could: " + "; ".join(wrong))
         _do_a_job(forge, directory, demand)
     finally:
         shutil.rmtree(directory, ignore_errors=True)
     return Proof(demand.mode, tuple(wrong))
+
+
+def tried(forge: Forge, directory: Path, demand: Demand) -> list[str]:
+    """What confined children could do although they must not, or could not although they must; nothing is computed."""
+    return [name for act in _ACTS for name in _tried(forge, directory, act, demand)]
 
 
 def _tried(forge: Forge, directory: Path, act: Act, demand: Demand) -> tuple[str, ...]:

@@ -21,7 +21,7 @@ _DEVICES = ("/dev/null", "/dev/urandom", "/dev/zero")
 # CUDA's driver finds its devices there and talks to them by commands on their files.
 _OF_CUDA = ("/proc/driver/nvidia", "/proc/devices", "/proc/modules", "/proc/sys/vm", "/sys/bus/pci", "/sys/devices")
 # It looks at its own process, and writes the names of the threads that it starts.
-_OWN_PROCESS, _OWN_THREADS = Path("/proc/self"), Path("/proc/self/task")
+_OWN_PROCESS, _OWN_THREADS = ("/proc/self/status", "/proc/self/maps"), Path("/proc/self/task")
 
 
 def rules(given: Sequence[Path], work: Path, *, cuda: bool) -> list[Rule]:
@@ -50,5 +50,5 @@ def code() -> tuple[Path, ...]:
 def cuda_rules(devices: Path) -> list[Rule]:
     """The files of NVIDIA's driver: `/dev/nvidia0`, `/dev/nvidiactl`, `/dev/nvidia-uvm`, `/dev/nvidia-caps/...`."""
     found = [Rule(path, READ | WRITE_FILE | IOCTL_DEV) for path in sorted(devices.glob("nvidia*"))]
-    found += [Rule(Path(path), READ) for path in _OF_CUDA]
-    return [*found, Rule(_OWN_PROCESS, READ), Rule(_OWN_THREADS, READ | WRITE_FILE)]
+    found += [Rule(Path(path), READ) for path in (*_OF_CUDA, *_OWN_PROCESS)]
+    return [*found, Rule(_OWN_THREADS, READ | WRITE_FILE)]

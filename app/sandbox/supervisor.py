@@ -8,16 +8,16 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-import app
+from app.devices.environment import environment
 from app.jobs.job import Phase
 from app.report import Recognised
 from app.sandbox.hearing import Hearing
 from app.sandbox.outcome import (
     Attempted,
+    DeviceFailed,
     Died,
     Excessive,
     Forbidden,
@@ -33,8 +33,6 @@ _START_SECONDS = 120.0
 _LOOK_SECONDS = 0.2  # how soon a cancel is seen
 _LEAVE_SECONDS = 2.0  # how long a child may take to end after its answer
 _END_SECONDS = 30.0  # how long a killed child may take to be gone: the kernel has its memory to clear away
-# All that the warm parent and its children see of the environment: no secret, no setting of the service.
-_KEPT = ("PATH", "LANG", "LC_ALL", "TZ", "LD_LIBRARY_PATH", "CUDA_VISIBLE_DEVICES", "NVIDIA_VISIBLE_DEVICES", "TMPDIR")
 
 
 class Forge:
@@ -67,7 +65,7 @@ class Forge:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", self._program, str(theirs.fileno()), self._purpose],
                 pass_fds=[theirs.fileno()],
-                env=_environment(self._threads),
+                env=environment(self._threads),
                 stdin=subprocess.DEVNULL,
                 start_new_session=True,  # Ctrl-C in a terminal is the worker's business.
             )
@@ -166,14 +164,14 @@ class ForgeBroken(Exception):
     """No child can be made on this machine: a broken installation, not a broken job."""
 
 
-_ANSWERS = (Succeeded, Refused, Attempted)
+_ANSWERS = (Succeeded, Refused, Attempted, DeviceFailed)
 
 
 def _judged(said: Outcome | None, exited: Exited | None, kills_before: int) -> Outcome:
     """What became of a child that said this and ended so."""
     code = None if exited is None else exited.code
     match said:
-        case Interrupted() | Overdue() | Refused():
+        case Interrupted() | Overdue() | Refused() | DeviceFailed():
             return said
         case Succeeded() | Attempted() if code in (0, -signal.SIGKILL):  # It may have been slow to end.
             return said
@@ -184,17 +182,6 @@ def _judged(said: Outcome | None, exited: Exited | None, kills_before: int) -> O
     if isinstance(said, Died):
         return said
     return Died(_how(code), out_of_memory=code == -signal.SIGKILL and _out_of_memory_kills() > kills_before)
-
-
-def _environment(threads: int) -> dict[str, str]:
-    kept = {name: os.environ[name] for name in _KEPT if name in os.environ}
-    source = str(Path(app.__file__).resolve().parent.parent)
-    # Libraries below numpy start threads when they are imported, and a process with threads can't fork safely.
-    # Threads that wait must not spin: where others want the cores, too, a job would take many times as long.
-    quiet = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": str(threads), "OMP_WAIT_POLICY": "PASSIVE"}
-    # onnxruntime would start a thread that reports to its makers.
-    quiet["ORT_DISABLE_TELEMETRY"] = "1"
-    return kept | quiet | {"PYTHONPATH": source, "PYTHONSAFEPATH": "1", "PYTHONUNBUFFERED": "1"}
 
 
 def _how(code: int | None) -> str:

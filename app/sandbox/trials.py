@@ -16,6 +16,7 @@ from pathlib import Path
 
 import torch
 
+from app.devices.use import fail_of_assert, make_ready
 from app.sandbox.kernel import seccomp
 from app.sandbox.kernel.system import call, prctl
 from app.sandbox.wire import Trial, Tried
@@ -33,6 +34,9 @@ def attempt(trial: Trial, parent: int) -> Tried:
     if trial.act == "prepare":
         _small_checkpoint(Path("output"))
         return Tried(wrong=())
+    if trial.act == "device-assert":
+        make_ready(trial.device, trial.limits.device_memory)
+        fail_of_assert(trial.device)
     if trial.act == "refused":
         # One child tries all that is refused; calls that are answered with death need a child each.
         return Tried(wrong=(*_succeeded(_forbidden(trial, parent)), *_failed(_needed(trial))))

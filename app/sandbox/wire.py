@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
+from app.devices.found import Fault
 from app.errors import Problem
 from app.jobs.job import Phase
 from app.options import FuseOptions
@@ -42,11 +43,13 @@ class Request(_Message):
     probe: bool = False  # whether the caller gave inputs of his own
 
 
-# `refused`: all that fails with an error. `prepare`: a small checkpoint to be fused by the next child. The others are
-# system calls that are answered with death.
+# `refused`: all that fails with an error. `prepare`: a small checkpoint to be fused by the next child.
+# `device-assert`: an error on the GPU that its process does not survive. The others are system calls that are answered
+# with death.
 Act = Literal[
     "refused",
     "prepare",
+    "device-assert",
     "ptrace",
     "process_vm_readv",
     "bpf",
@@ -120,6 +123,13 @@ class Rejected(_Message):
     problem: Problem
 
 
+class Faulted(_Message):
+    """Child to worker: the GPU failed, and with it whatever this process could still do there."""
+
+    kind: Literal["faulted"] = "faulted"
+    fault: Fault
+
+
 class Tried(_Message):
     """Child to worker: what it succeeded in although it must not, or failed in although it must be able to."""
 
@@ -128,7 +138,7 @@ class Tried(_Message):
 
 
 Message = Annotated[
-    Request | Trial | Kill | Ready | Exited | Progress | Recognition | Finished | Rejected | Tried,
+    Request | Trial | Kill | Ready | Exited | Progress | Recognition | Finished | Rejected | Faulted | Tried,
     Field(discriminator="kind"),
 ]
 _MESSAGE: TypeAdapter[Any] = TypeAdapter(Message)

@@ -10,7 +10,6 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import NoReturn
 
 import sqlalchemy as sa
@@ -21,12 +20,20 @@ from app.jobs.queue import JobQueue, consume, prepare_queue
 from app.jobs.retention import Retention
 from app.jobs.schema import create_tables
 from app.sandbox.limits import machine_memory
-from app.sandbox.proof import Demand, NotConfined, Proof, prove
 from app.sandbox.supervisor import Forge
-from app.settings import InvalidSettings, Settings, make_data_dir
+from app.settings import Settings, make_data_dir
 from app.storage import open_blobs
+from app.worker.device import DeviceLost, DeviceWatch
 from app.worker.look import Looker
 from app.worker.run_job import Bench, run_job
+from app.worker.start import (
+    awaited_device,
+    device_memory,
+    prove_confined,
+    say_ready,
+    start_over,
+    usable_device,
+)
 
 _LOOK_SECONDS = 0.5  # how soon after its upload a waiting file is looked at
 _SHARE_OF_MEMORY = 0.8  # of the machine's, for one job: the rest is for the service and the files' pages
@@ -39,6 +46,7 @@ class _Turn:
     """Whether a job runs, and whether another may begin."""
 
     closing: threading.Event = field(default_factory=threading.Event)
+    lost: threading.Event = field(default_factory=threading.Event)  # the device does not work any more
     busy: threading.Lock = field(default_factory=threading.Lock)
 
     def take(self, bench: Bench, job_id: str) -> None:
@@ -46,30 +54,38 @@ class _Turn:
             if not self.closing.is_set():
                 try:
                     run_job(bench, job_id)
+                    return
+                except DeviceLost:
+                    self.closing.set()
+                    self.lost.set()
                 except Exception:
                     # Left to end here, the queue would count the job as done. The next worker inherits it.
                     log.exception("worker.broken job_id=%s", job_id)
                     os._exit(70)
-                return
         # Claimed while closing: not to be ended, or the queue would count it as done. It goes back with this worker.
         threading.Event().wait()
 
 
-def run_worker(settings: Settings) -> NoReturn:
+def run_worker(settings: Settings, *, waits: bool = False) -> NoReturn:
     """Work until SIGTERM or SIGINT; then let the job run on for `drain_seconds` and hand back what is left.
 
-    Raises InvalidSettings.
+    A GPU that does not work is waited for, or refused. Raises InvalidSettings.
     """
     make_data_dir(settings)
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda _number, _frame: stop.set())
     worker = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
+    # Before the database is touched: what is refused leaves nothing behind.
+    device = None if waits else usable_device(settings)
     engine = open_database(settings.database)
     prepare_queue(settings.database)
     create_tables(engine)
     queue = JobQueue(engine)
     blobs = open_blobs(settings.blobs)
+    reaper = Reaper(engine, queue, worker, settings.dead_after_seconds, settings.max_attempts)
+    if device is None:
+        device = awaited_device(settings, engine, worker, reaper, stop)
     forge = Forge(settings.torch_threads)
     forge.warm()
     bench = Bench(
@@ -78,31 +94,40 @@ def run_worker(settings: Settings) -> NoReturn:
         forge=forge,
         worker=worker,
         work_dir=settings.work_dir,
-        device=settings.device,
+        watch=DeviceWatch(device),
         timeout_seconds=settings.job_timeout_seconds,
         max_deaths=settings.max_attempts,
         allowed_globals=settings.allowed_names,
         memory=settings.job_memory_bytes or int(machine_memory() * _SHARE_OF_MEMORY),
+        device_memory=device_memory(settings, device),
         threads=settings.torch_threads or len(os.sched_getaffinity(0)),
         sandbox=settings.sandbox,
     )
-    confinement = _prove(bench, settings, worker).confinement
-    reaper = Reaper(engine, queue, worker, settings.dead_after_seconds, settings.max_attempts)
+    confinement = prove_confined(bench, settings, worker).confinement
+
+    def say(*, leaving: bool = False) -> None:
+        beat(engine, worker, confinement, bench.watch.health, leaving=leaving)
+
     retention = Retention(engine, queue, blobs, settings.retention, settings.row_retention)
     # Before the first job is taken: a worker that dies with a job must be known to have lived.
-    beat(engine, worker, confinement)
-    beats = _every(settings.heartbeat_seconds, lambda: beat(engine, worker, confinement), stop)
+    say()
+    beats = _every(settings.heartbeat_seconds, say, stop)
     _every(settings.heartbeat_seconds, reaper.pass_once, stop)
     _every(settings.sweep_seconds, lambda: _sweep(retention, settings, engine), stop)
     turn = _Turn()
     looker = Looker(bench, Forge(1, purpose="looks"))
     _every(_LOOK_SECONDS, lambda: _look(looker, turn), stop)
     consume(settings.database, engine, worker, settings.queue_poll_seconds, lambda job_id: turn.take(bench, job_id))
-    log.info("worker.ready worker=%s", worker)
-    while not stop.wait(1.0):
+    say_ready(worker, device, confinement, settings)
+    while not stop.wait(1.0) and not turn.lost.is_set():
         pass
     turn.closing.set()
-    _drain(turn, beats, engine, worker, confinement, settings)
+    if turn.lost.is_set() and not stop.is_set():
+        stop.set()
+        beats.join()
+        say(leaving=True)
+        start_over(settings, device, forge)
+    _drain(turn, beats, say, settings)
 
 
 def _look(looker: Looker, turn: _Turn) -> None:
@@ -111,36 +136,15 @@ def _look(looker: Looker, turn: _Turn) -> None:
         pass
 
 
-def _prove(bench: Bench, settings: Settings, worker: str) -> Proof:
-    """How the children of this worker are confined, found out before there is a job. Raises InvalidSettings."""
-    places = [settings.data_dir, settings.work_dir]
-    for url in (sa.make_url(settings.database).database, settings.blobs.removeprefix("file://")):
-        places += [Path(url)] if url and Path(url).is_absolute() and Path(url).exists() else []
-    demand = Demand(settings.sandbox, settings.device, bench.limits_for(0), tuple(places))
-    try:
-        proof = prove(bench.forge, settings.work_dir / worker / "proof", demand)
-    except NotConfined as error:
-        raise InvalidSettings(
-            f"FUSEBOX_SANDBOX is {settings.sandbox!r}, and the kernel does not confine what works on uploads: {error}. "
-            "Linux 5.13 or later with Landlock and seccomp does (a container's own filter may forbid them); "
-            "FUSEBOX_SANDBOX=available starts the worker with as much of it as there is"
-        ) from None
-    if proof.confinement != "full":
-        log.warning("worker.not_confined confinement=%s wrong=%s", proof.confinement, "; ".join(proof.wrong))
-    return proof
-
-
-def _drain(
-    turn: _Turn, beats: threading.Thread, engine: sa.Engine, worker: str, confinement: str, settings: Settings
-) -> NoReturn:
+def _drain(turn: _Turn, beats: threading.Thread, say: Callable[..., None], settings: Settings) -> NoReturn:
     deadline = time.monotonic() + settings.drain_seconds
     while not turn.busy.acquire(timeout=min(settings.heartbeat_seconds, 0.2)):
         if time.monotonic() > deadline:
-            log.info("worker.hands_back worker=%s", worker)
+            log.info("worker.hands_back")
             break
-        beat(engine, worker, confinement)
+        say()
     beats.join()
-    beat(engine, worker, confinement, leaving=True)
+    say(leaving=True)
     # Not sys.exit: threads of the queue hold claimed jobs, which must stay claimed until somebody inherits them.
     # The warm parent sees its socket close and takes the child with it.
     os._exit(0)

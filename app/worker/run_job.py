@@ -10,6 +10,7 @@ import sqlalchemy as sa
 
 from app.errors import (
     AppError,
+    DeviceUnusable,
     DiskFull,
     ForbiddenCall,
     InternalError,
@@ -25,10 +26,21 @@ from app.jobs import table
 from app.jobs.job import Job
 from app.sandbox.confine import Mode
 from app.sandbox.limits import Limits
-from app.sandbox.outcome import Attempted, Died, Excessive, Forbidden, Interrupted, Overdue, Refused, Succeeded
+from app.sandbox.outcome import (
+    Attempted,
+    DeviceFailed,
+    Died,
+    Excessive,
+    Forbidden,
+    Interrupted,
+    Overdue,
+    Refused,
+    Succeeded,
+)
 from app.sandbox.supervisor import Forge, ForgeBroken
 from app.sandbox.wire import Request
 from app.storage import BlobNotFound, Blobs
+from app.worker.device import DeviceLost, DeviceWatch
 from app.worker.publish import store
 
 _ROOM_BYTES = 512 << 20
@@ -46,13 +58,18 @@ class Bench:
     forge: Forge
     worker: str
     work_dir: Path
-    device: str
+    watch: DeviceWatch  # over what jobs are computed on
     timeout_seconds: float
     max_deaths: int
     memory: int  # bytes that one job may use
     threads: int  # that one job computes with
     sandbox: Mode
     allowed_globals: tuple[str, ...] = ()
+    device_memory: int = 0  # bytes of the GPU's that one job may use; 0 for no limit
+
+    @property
+    def device(self) -> str:
+        return self.watch.device.name
 
     def limits_for(self, input_bytes: int) -> Limits:
         """What a job on a file of this size may use."""
@@ -61,13 +78,15 @@ class Bench:
             # A program made of half-precision weights, and the same fused: four times the file. The rest is room.
             written=8 * input_bytes + _ROOM_BYTES,
             threads=_OTHER_THREADS + 16 * self.threads,
+            device_memory=self.device_memory,
         )
 
 
 def run_job(bench: Bench, job_id: str) -> None:
     """Work on a job until it has an answer or is no longer this worker's.
 
-    Raises ForgeBroken and what the database raises: the job is then still claimed.
+    Raises ForgeBroken and what the database raises: the job is then still claimed. Raises DeviceLost: it is queued
+    again, or failed.
     """
     while (job := table.claim_job(bench.engine, job_id, bench.worker)) is not None:
         _log("job.claimed", job, attempt=job.attempt)
@@ -80,7 +99,7 @@ def run_job(bench: Bench, job_id: str) -> None:
             again = table.give_back(bench.engine, job, Problem.of(error), bench.max_deaths)
         except AppError as error:
             again = _fail(bench, job, Problem.of(error))
-        except (ForgeBroken, sa.exc.SQLAlchemyError):
+        except (ForgeBroken, DeviceLost, sa.exc.SQLAlchemyError):
             raise
         except Exception as error:
             again = _fail(bench, job, Problem.of(_broken(job, error)))
@@ -117,6 +136,8 @@ def _attempt(bench: Bench, job: Job, directory: Path) -> bool:
         unwanted=lambda: not table.is_mine(bench.engine, job),
         seconds=bench.timeout_seconds,
     )
+    if isinstance(outcome, DeviceFailed) and bench.watch.device.gpu is None:
+        outcome = Died("it speaks of a GPU that it does not have", out_of_memory=False)
     match outcome:
         case Succeeded():
             return _publish(bench, job, directory)
@@ -132,6 +153,11 @@ def _attempt(bench: Bench, job: Job, directory: Path) -> bool:
         case Interrupted():
             _log("job.interrupted", job)
             return False
+        case DeviceFailed(fault=fault):
+            _log("job.device_failed", job, device=bench.device, fault=fault)
+            again = table.give_back(bench.engine, job, Problem.of(_faulty(fault, bench.max_deaths)), bench.max_deaths)
+            bench.watch.failed(job.id, fault)
+            return again
         case Died():
             problem = Problem.of(_death(outcome, bench.max_deaths))
             _log("job.died", job, how=outcome.how)
@@ -144,6 +170,7 @@ def _publish(bench: Bench, job: Job, directory: Path) -> bool:
     """Make what the child left the job's result, unless the job has moved on meanwhile."""
     output = store(bench.blobs, job, directory)
     if table.publish(bench.engine, job, output):
+        bench.watch.worked()
         _log("job.succeeded", job)
     else:
         _log("job.superseded", job)
@@ -204,6 +231,15 @@ def _forbidden() -> AppError:
     return ForbiddenCall(
         "The process that worked on the file was ended by the kernel for a system call that no reader of models makes.",
         remedy="Do not load this file anywhere else either; tell the operator of this service about it.",
+    )
+
+
+def _faulty(fault: str, attempts: int) -> DeviceUnusable:
+    return DeviceUnusable(
+        f"The GPU failed ({fault}) while it computed this model, {attempts} times.",
+        remedy="Try again; if it repeats with this file alone, please report it, and else ask the operator to look at "
+        "/readyz and at the worker's log.",
+        reason=fault,
     )
 
 

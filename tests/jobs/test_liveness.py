@@ -11,9 +11,9 @@ import sqlalchemy as sa
 
 from app.jobs import table
 from app.jobs.job import Input, Job
-from app.jobs.liveness import Reaper, beat, confinements, worker_ids
+from app.jobs.liveness import DeviceHealth, LiveWorker, Reaper, beat, live_workers, worker_ids
 from app.jobs.queue import Held, JobQueue
-from app.jobs.schema import jobs, workers
+from app.jobs.schema import create_tables, jobs, workers
 from app.options import FuseOptions
 
 _ROOT = Path(__file__).resolve().parent.parent.parent
@@ -181,20 +181,35 @@ def test_of_two_reapers_one_inherits(engine: sa.Engine, queue: JobQueue) -> None
 
 
 def test_a_silent_worker_is_not_a_live_one(engine: sa.Engine) -> None:
-    assert confinements(engine, 5) == set()
+    assert live_workers(engine, 5) == []
     beat(engine, "w", "full")
-    assert confinements(engine, 5) == {"full"}
+    assert live_workers(engine, 5) == [LiveWorker("full", None)]
     time.sleep(0.2)
-    assert confinements(engine, 0.1) == set()
+    assert live_workers(engine, 0.1) == []
     beat(engine, "w", leaving=True)
-    assert confinements(engine, 5) == set()
+    assert live_workers(engine, 5) == []
 
 
-def test_each_live_worker_tells_how_its_children_are_confined(engine: sa.Engine) -> None:
-    beat(engine, "full", "full")
-    beat(engine, "off", "off")
+def test_each_live_worker_tells_how_its_children_are_confined_and_how_its_device_fares(engine: sa.Engine) -> None:
+    sick = DeviceHealth("cuda:1", "failed", "gpu-broken", 1795856400.5)
+    beat(engine, "a", "full", DeviceHealth("cuda:0", "ok", None, 1.0))
+    beat(engine, "b", "off", sick)
     beat(engine, "older")
     with engine.begin() as connection:
         connection.execute(workers.update().where(workers.c.id == "older").values(confinement=None))
 
-    assert confinements(engine, 5) == {"full", "off", "unknown"}
+    found = live_workers(engine, 5)
+
+    assert [one.confinement for one in found] == ["full", "off", "unknown"]
+    assert [one.device for one in found] == [DeviceHealth("cuda:0", "ok", None, 1.0), sick, None]
+    assert [one.takes_jobs for one in found] == [True, False, True]
+
+
+def test_a_table_of_an_older_version_gets_the_column_of_devices(engine: sa.Engine) -> None:
+    with engine.begin() as connection:
+        connection.execute(sa.text("ALTER TABLE fusebox_workers DROP COLUMN device"))
+
+    create_tables(engine)
+    beat(engine, "w", "full", DeviceHealth("cpu", "ok", None, 1.0))
+
+    assert live_workers(engine, 5) == [LiveWorker("full", DeviceHealth("cpu", "ok", None, 1.0))]

@@ -143,6 +143,8 @@ _REFUSED_WITH_CUDA = {
     "s.accept()",
     "make huge memory that is a file": "os.memfd_create('m', 4)",
     "see other processes": "os.listdir('/proc')",
+    "see what is mounted": "open('/proc/mounts')",
+    "see its own environment as a file": "open('/proc/self/environ', 'rb')",
 }
 # A pipe knows no such command: the filter lets it pass, and Landlock allows it on no device but NVIDIA's.
 del _REFUSED_WITH_CUDA["put bytes into a terminal"]

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from app.sandbox.proof import Demand, NotConfined, Proof, prove
+from app.sandbox.proof import Demand, NotConfined, Proof, prove, tried
 from app.sandbox.supervisor import Forge
 from tests.sandbox.asking import LIMITS
 
@@ -40,6 +40,12 @@ def test_children_here_are_confined_and_do_a_job(forge: Forge, tmp_path: Path, s
     assert proof == Proof("required", ())
     assert proof.confinement == "full"
     assert not (tmp_path / "proof").exists()
+
+
+def test_children_that_may_use_cuda_are_confined_as_well(forge: Forge, tmp_path: Path, secret: Path) -> None:
+    demand = Demand("required", "cuda:0", LIMITS, (secret, tmp_path))
+
+    assert tried(forge, tmp_path / "proof", demand) == []
 
 
 def test_what_a_child_can_do_although_it_must_not_is_found(forge: Forge, tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
+from app.devices.choice import Device
 from app.jobs import table
 from app.jobs.database import open_database
 from app.jobs.job import Input, Job
@@ -18,6 +19,7 @@ from app.jobs.schema import create_tables
 from app.options import FuseOptions
 from app.sandbox.supervisor import Forge
 from app.storage import LocalBlobs, input_key
+from app.worker.device import DeviceWatch
 from app.worker.look import Looker
 from app.worker.run_job import Bench, run_job
 from tests.sandbox.asking import MODE
@@ -45,7 +47,7 @@ def looker(engine: sa.Engine, forges: tuple[Forge, Forge], tmp_path: Path) -> Lo
         forge=forges[0],
         worker="w",
         work_dir=tmp_path / "work",
-        device="cpu",
+        watch=DeviceWatch(Device("cpu")),
         timeout_seconds=60,
         max_deaths=2,
         memory=4 << 30,

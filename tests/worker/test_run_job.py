@@ -9,7 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import sqlalchemy as sa
+import torch
 
+from app.devices.choice import Device
 from app.jobs import table
 from app.jobs.database import open_database
 from app.jobs.job import Input, Job
@@ -18,7 +20,9 @@ from app.options import FuseOptions
 from app.report import Report
 from app.sandbox.supervisor import Forge
 from app.storage import LocalBlobs, input_key, probe_key
+from app.worker.device import DeviceLost, DeviceWatch
 from app.worker.run_job import Bench, run_job
+from tests.devices.gpus import BROKEN, DEVICE, FOUND
 from tests.sandbox.asking import MODE
 
 
@@ -44,7 +48,7 @@ def bench(engine: sa.Engine, forge: Forge, tmp_path: Path) -> Bench:
         forge=forge,
         worker="w",
         work_dir=tmp_path / "work",
-        device="cpu",
+        watch=DeviceWatch(Device("cpu")),
         timeout_seconds=60,
         max_deaths=2,
         memory=4 << 30,
@@ -193,11 +197,45 @@ def test_a_disk_without_room_for_the_job_fails_it_with_that_reason(bench: Bench)
     assert problem.code == "disk-full"
 
 
-def test_a_device_that_is_not_there_fails_the_job_and_not_the_worker(bench: Bench, checkpoint: Path) -> None:
+# On a machine without a GPU, a child that is to use one finds none: as if it had fallen off the bus.
+without_gpu = pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+
+
+@without_gpu
+def test_a_fault_of_a_device_that_works_else_is_tried_again_and_then_told(bench: Bench, checkpoint: Path) -> None:
+    job_id = _accept(bench, checkpoint.read_bytes())
+    watch = DeviceWatch(DEVICE, look=lambda index: FOUND)
+
+    run_job(replace(bench, watch=watch), job_id)
+
+    job = _read(bench, job_id)
+    assert job.problem is not None
+    assert (job.problem.code, job.problem.facts["reason"], job.attempt) == ("device-unusable", "unavailable", 2)
+    assert watch.health.state == "ok"  # one job alone is no sick device
+
+
+@without_gpu
+def test_a_device_that_does_not_work_any_more_costs_the_job_one_attempt(bench: Bench, checkpoint: Path) -> None:
+    job_id = _accept(bench, checkpoint.read_bytes())
+    watch = DeviceWatch(DEVICE, look=lambda index: BROKEN)
+
+    with pytest.raises(DeviceLost, match="unspecified launch failure"):
+        run_job(replace(bench, watch=watch), job_id)
+
+    assert (_read(bench, job_id).state, _read(bench, job_id).attempt) == ("queued", 1)
+    assert (watch.health.state, watch.health.error) == ("failed", "gpu-broken")
+    # Another worker takes it.
+    run_job(replace(bench, worker="other"), job_id)
+    assert (_read(bench, job_id).state, _read(bench, job_id).attempt) == ("succeeded", 2)
+
+
+def test_a_child_that_speaks_of_a_gpu_where_there_is_none_is_one_that_died(bench: Bench, checkpoint: Path) -> None:
     job_id = _accept(bench, checkpoint.read_bytes())
 
-    run_job(replace(bench, device="cuda:7"), job_id)
+    with Forge(1, program="tests.sandbox.faulty", purpose="assert") as faulty:
+        run_job(replace(bench, forge=faulty), job_id)
 
     problem = _read(bench, job_id).problem
     assert problem is not None
-    assert (problem.code, "cuda:7" in problem.detail) == ("internal-error", True)
+    assert (problem.code, "a GPU that it does not have" in problem.detail) == ("worker-crashed", True)
+    assert bench.watch.health.state == "ok"

@@ -1,6 +1,7 @@
 """Whether the process lives, and whether the service can do its work."""
 
 from collections.abc import Callable
+from dataclasses import dataclass, field
 
 import sqlalchemy as sa
 from fastapi import APIRouter
@@ -8,8 +9,8 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 
 from app.api.deps import Service, ServiceDep
 from app.api.openapi.documented import documented
-from app.api.schemas import Health, Sandbox
-from app.jobs.liveness import confinements
+from app.api.schemas import DeviceView, Health, Sandbox
+from app.jobs.liveness import LiveWorker, live_workers
 
 _WEAKEST_FIRST: tuple[Sandbox, ...] = ("unknown", "off", "partial", "full")
 
@@ -30,23 +31,42 @@ async def livez() -> str:
 @router.head("/readyz", include_in_schema=False)
 @router.get("/readyz", tags=["health"], response_model=Health, responses=_HEALTH)
 async def readyz(service: ServiceDep) -> Response:
-    """Database, blob store and at least one worker are there; and how what works on uploads is confined."""
+    """Database, blob store and at least one worker are there; how what works on uploads is confined, and
+    how the devices fare."""
     health = await service.readiness.read(lambda: _look(service))
-    return JSONResponse(health.model_dump(), 200 if health.ready else 503, headers={"Cache-Control": "no-store"})
+    return JSONResponse(
+        health.model_dump(mode="json"), 200 if health.ready else 503, headers={"Cache-Control": "no-store"}
+    )
 
 
 def _look(service: Service) -> Health:
-    checks = _check(service)
-    ready = all(result == "ok" for result in checks.values())
-    return Health(ready=ready, checks=checks, sandbox=_sandbox(service) if ready else "unknown")
-
-
-def _check(service: Service) -> dict[str, str]:
-    return {
+    workers = _Workers(service)
+    checks = {
         "database": _result(lambda: _select_one(service.engine)),
         "blobs": _result(service.blobs.check),
-        "worker": _result(lambda: _need_worker(service)),
+        "worker": _result(workers.need_one),
     }
+    return Health(
+        ready=all(result == "ok" for result in checks.values()),
+        checks=checks,
+        sandbox=_sandbox(workers.alive),
+        devices=[DeviceView.of(one.device) for one in workers.alive if one.device is not None],
+    )
+
+
+@dataclass(slots=True)
+class _Workers:
+    """Those that were found alive; none while the database can't tell."""
+
+    service: Service
+    alive: list[LiveWorker] = field(default_factory=list)
+
+    def need_one(self) -> None:
+        self.alive = live_workers(self.service.engine, self.service.dead_after_seconds)
+        if not self.alive:
+            raise NoLiveWorker
+        if not any(one.takes_jobs for one in self.alive):
+            raise NoWorkingDevice
 
 
 def _result(check: Callable[[], None]) -> str:
@@ -63,16 +83,15 @@ def _select_one(engine: sa.Engine) -> None:
         connection.execute(sa.select(1))
 
 
-def _need_worker(service: Service) -> None:
-    if not confinements(service.engine, service.dead_after_seconds):
-        raise NoLiveWorker
-
-
-def _sandbox(service: Service) -> Sandbox:
-    """The weakest of all live workers': nobody knows which of them takes a job."""
-    found = confinements(service.engine, service.dead_after_seconds)
+def _sandbox(alive: list[LiveWorker]) -> Sandbox:
+    """The weakest of all that take jobs: nobody knows which of them takes one."""
+    found = {one.confinement for one in alive if one.takes_jobs}
     return next((one for one in _WEAKEST_FIRST if one in found), "unknown")
 
 
 class NoLiveWorker(Exception):
     """No worker has been heard of lately."""
+
+
+class NoWorkingDevice(Exception):
+    """Every worker waits for a GPU that failed."""
