@@ -27,11 +27,13 @@ $(STAMP): requirements/zoo.txt requirements/dev.txt pyproject.toml client/pyproj
 run: install
 	$(BIN)/fusebox serve --host $(HOST) --port $(PORT)
 
-# The engine's tests share the cores; those that start servers, and kill them, have the machine to themselves; those with
-# a browser have a process of their own, which it fills with an event loop.
+# What computes shares the cores. What starts services, and kills them, mostly waits: two files of such tests at a time.
+# Those with a browser have a process of their own, which it fills with an event loop.
+ALONE := tests/e2e tests/client tests/browser tests/deploy
 test: install check
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/engine -n auto --dist worksteal
-	$(BIN)/python -m pytest --ignore tests/engine --ignore tests/browser --ignore tests/deploy
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --ignore tests/engine $(ALONE:%=--ignore %) -n auto --dist loadfile
+	$(BIN)/python -m pytest tests/e2e tests/client -n 2 --dist loadfile
 	$(BIN)/python -m pytest tests/browser
 
 check: install check-deploy
