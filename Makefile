@@ -13,7 +13,8 @@ DEPLOY_STAMP := $(DEPLOY_VENV)/.installed
 HOST := $(or $(FUSEBOX_HOST),127.0.0.1)
 PORT ?= $(or $(FUSEBOX_PORT),8000)
 
-.PHONY: install run test check check-deploy format fuzz bench bench-hostile bench-graphs bench-families examples zoo-index image lock clean
+.PHONY: install run test check check-deploy format fuzz bench bench-hostile bench-graphs bench-families examples zoo-index \
+	image test-image lock clean
 
 install: $(STAMP)
 
@@ -96,15 +97,22 @@ $(EXAMPLES_STAMP): requirements/examples.txt client/pyproject.toml
 	$(EXAMPLES_VENV)/bin/python -m pip install --quiet --disable-pip-version-check -r requirements/examples.txt -e client
 	touch $(EXAMPLES_STAMP)
 
-# The images, CUDA's by default: `make image ACCELERATOR=cpu TARGET=api`. DOCKER may be podman or another client.
+# The images, CUDA's by default: `make image ACCELERATOR=cpu STAGE=api`, STAGE being a target of the Dockerfile.
 DOCKER ?= docker
 ACCELERATOR ?= cuda
 VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
-TARGET ?= fusebox
+STAGE ?= fusebox
+IMAGE = $(patsubst fusebox-fusebox,fusebox,fusebox-$(STAGE))
+CPU = $(filter cpu,$(ACCELERATOR))
 image:
-	DOCKER_BUILDKIT=1 $(DOCKER) build --target $(TARGET) --tag $(TARGET):$(VERSION) --tag $(TARGET) \
+	DOCKER_BUILDKIT=1 $(DOCKER) build --target $(STAGE) \
+	  --tag $(IMAGE):$(VERSION)$(CPU:%=-%) --tag $(IMAGE):$(or $(CPU),latest) \
 	  --build-arg ACCELERATOR=$(ACCELERATOR) --build-arg VERSION=$(VERSION) \
 	  --build-arg REVISION=$$(git rev-parse HEAD) --build-arg CREATED=$$(git log -1 --format=%cI) $(BUILD_ARGS) .
+
+# Builds the images for CPUs and tries them, by the Docker engine that answers or a private one: some minutes.
+test-image: install
+	$(BIN)/python -m tests.image
 
 clean:
 	rm -rf $(VENV) $(BENCH_VENV) $(EXAMPLES_VENV) $(DEPLOY_VENV) .bench build dist *.egg-info
