@@ -26,7 +26,7 @@ RUN --mount=type=cache,target=/root/.cache/pip \
     python3 -m venv --without-pip /opt/fusebox \
     && python3 -m pip --python /opt/fusebox/bin/python install \
         --no-deps --only-binary :all: --require-hashes -r /requirements/api.txt \
-    && find /opt/fusebox/lib -type d \( -name tests -o -name include \) -prune -exec rm -r {} +
+    && find /opt/fusebox -type d \( -name tests -o -name include \) -prune -exec rm -r {} +
 
 FROM build AS worker-packages
 # cuda, or cpu: a torch without CUDA is a tenth of the size.
@@ -39,7 +39,7 @@ RUN --mount=type=cache,target=/root/.cache/pip \
     && python3 -m venv --without-pip /opt/fusebox \
     && python3 -m pip --python /opt/fusebox/bin/python install \
         --no-deps --only-binary :all: --require-hashes -r /requirements/worker.txt \
-    && find /opt/fusebox/lib -type d \( -name tests -o -name include \) -prune -exec rm -r {} +
+    && find /opt/fusebox -type d \( -name tests -o -name include \) -prune -exec rm -r {} +
 
 # Our own package, laid out as it will lie over the installed ones: all that a change of source builds anew.
 FROM build AS package
