@@ -32,7 +32,7 @@ def _fail_of_seven(x: torch.Tensor, *args: Any, **given: Any) -> torch.Tensor:
     return _convolve(x, *args, **given)
 
 
-def _pretend() -> None:
+def pretend() -> None:
     torch.Tensor.to, torch.empty, F.conv2d = _to_cpu, _empty_on_cpu, _fail_of_seven
     for name in ("init", "set_device", "set_per_process_memory_fraction", "synchronize"):
         setattr(torch.cuda, name, lambda *_: None)
@@ -59,7 +59,7 @@ def _work() -> None:
 if __name__ == "__main__":
     if sys.argv[1] == "worker":
         _work()
-    _pretend()
+    pretend()
     from app.sandbox import forge
 
     forge.main()

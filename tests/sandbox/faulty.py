@@ -1,6 +1,7 @@
 """A warm parent on a machine whose GPU fails: convolutions of its children raise what torch raises there.
 
-Started by a Forge as `python -m tests.sandbox.faulty FD ACT`: but for torch's own convolution, all is real.
+Started by a Forge as `python -m tests.sandbox.faulty FD ACT`: but for torch's own convolution, all is real. With the
+act `numerics` convolutions are right, on a GPU that is the CPU, and write down under which settings they are computed.
 """
 
 import os
@@ -9,6 +10,8 @@ from typing import Any, NoReturn
 
 import torch
 import torch.nn.functional as F
+
+from tests.e2e.gpu_double import pretend
 
 _ERRORS = {
     "assert": torch.AcceleratorError("CUDA error: device-side assert triggered\nCompile with TORCH_USE_CUDA_DSA"),
@@ -22,24 +25,20 @@ def _fail(*_: Any, **__: Any) -> NoReturn:
 
 
 def _tell_numerics(*args: Any, **given: Any) -> torch.Tensor:
-    """Write down what holds while a child computes; its directory is where it works."""
+    """Its directory is where a child works."""
     matmul, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
-    held = {
-        "tf32": (matmul.allow_tf32, cudnn.allow_tf32),
-        "reduced": (matmul.allow_fp16_reduced_precision_reduction, matmul.allow_bf16_reduced_precision_reduction),
-        "accumulated": matmul.allow_fp16_accumulation,
-        "deterministic": (cudnn.deterministic, cudnn.benchmark, torch.are_deterministic_algorithms_enabled()),
-        "precision": torch.get_float32_matmul_precision(),
-        "workspace": os.environ.get("CUBLAS_WORKSPACE_CONFIG"),
-    }
+    tf32, again = matmul.allow_tf32 or cudnn.allow_tf32, cudnn.deterministic and not cudnn.benchmark
+    workspace = os.environ["CUBLAS_WORKSPACE_CONFIG"]
     with open("numerics", "a", encoding="utf-8") as file:
-        file.write(f"{held}\n")
+        file.write(f"tf32 {tf32}, deterministic {again} {torch.get_deterministic_debug_mode()}, {workspace}\n")
     return _convolve(*args, **given)
 
 
 _convolve = F.conv2d
 
 if __name__ == "__main__":
+    if sys.argv[2] == "numerics":
+        pretend()
     F.conv2d = _tell_numerics if sys.argv[2] == "numerics" else _fail
     from app.sandbox import forge  # only now: the engine takes torch's functions when it is loaded
 

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 import app
+from app.options import FuseOptions
 from app.sandbox.outcome import DeviceFailed, Outcome, Refused, Succeeded
 from app.sandbox.supervisor import Forge
 from app.sandbox.wire import Trial
@@ -42,6 +43,20 @@ def test_too_little_memory_on_the_device_is_a_problem_with_a_remedy(tmp_path: Pa
     assert (outcome.problem.code, outcome.problem.facts["limit"]) == ("out-of-memory", 1 << 30)
     assert "GPU" in outcome.problem.detail
     assert "FUSEBOX_JOB_DEVICE_MEMORY_BYTES" in outcome.problem.remedy
+
+
+def test_a_child_proves_on_a_gpu_exactly_and_measures_speed_as_its_user_would(tmp_path: Path) -> None:
+    _checkpoint(tmp_path)
+    request = asked(tmp_path, device="cuda:0", options=FuseOptions(benchmark=True))
+
+    with Forge(1, program="tests.sandbox.faulty", purpose="numerics") as forge:
+        outcome = forge.run(request, on_phase=lambda _: None, unwanted=lambda: False, seconds=60)
+
+    assert outcome == Succeeded()
+    told = (tmp_path / "work" / "numerics").read_text().splitlines()
+    proved, timed = "tf32 False, deterministic True 1, :4096:8", "tf32 True, deterministic False 0, :4096:8"
+    assert set(told) == {proved, timed}
+    assert told == sorted(told, key=[proved, timed].index), "first all that is proved, then all that is timed"
 
 
 @pytest.mark.skipif(torch.version.cuda is not None, reason="this torch is built with CUDA")

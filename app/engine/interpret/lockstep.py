@@ -11,7 +11,8 @@ from torch.nn.functional import linear
 
 from app.engine.algebra import Geometry
 from app.engine.interpret.affine import Region
-from app.engine.interpret.numeric import convolve, evaluate, exact, outputs_of, reader, run
+from app.engine.interpret.exact import exact
+from app.engine.interpret.numeric import convolve, evaluate, outputs_of, reader, run
 from app.engine.ir.graph import Graph, Node, readers
 from app.engine.verify.compare import relative_error
 
@@ -60,7 +61,7 @@ def prove(
     Where the graph is a rearrangement of another, its outputs are held to those of that one.
     """
     walk = _Walk(graph, {id(part.region.output): part for part in fused}, native, device)
-    with torch.no_grad(), exact():
+    with torch.no_grad(), exact(device):
         original, changed = walk.run(inputs)
     outputs = outputs_of(graph, original)
     if original_graph is not None and original_graph is not graph:

@@ -1,13 +1,13 @@
 """The numeric reading: a graph run step by step with torch.nn.functional, in any dtype. It knows no algebra."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from app.engine.interpret.exact import exact
 from app.engine.ir import graph as ir
 from app.engine.ir.graph import Const, Graph, Node, Value, readers
 
@@ -52,7 +52,7 @@ def run(
         id(value): _moved(tensor, dtype or value.dtype, device)
         for value, tensor in zip(graph.inputs, inputs, strict=True)
     }
-    with torch.no_grad(), exact():
+    with torch.no_grad(), exact(device):
         for node in graph.nodes:
             values[id(node.output)] = evaluate(node, [values[id(value)] for value in node.inputs], read)
             for value in node.inputs:
@@ -80,18 +80,6 @@ def outputs_of(graph: Graph, values: Mapping[int, Tensor]) -> Any:
         return nest
 
     return fill(graph.outputs)
-
-
-@contextmanager
-def exact() -> Iterator[None]:
-    """Within it CUDA computes fp32 as fp32 (TF32 off) and deterministically; a no-op on a CPU."""
-    cudnn, matmul = torch.backends.cudnn, torch.backends.cuda.matmul
-    before = (cudnn.allow_tf32, cudnn.benchmark, cudnn.deterministic, matmul.allow_tf32)
-    cudnn.allow_tf32, cudnn.benchmark, cudnn.deterministic, matmul.allow_tf32 = False, False, True, False
-    try:
-        yield
-    finally:
-        cudnn.allow_tf32, cudnn.benchmark, cudnn.deterministic, matmul.allow_tf32 = before
 
 
 def evaluate(node: Node, args: list[Tensor], read: Read) -> Tensor:

@@ -83,9 +83,7 @@ def _opened(model: str | bytes, files: Mapping[str, memoryview], device: str, op
     options.log_severity_level = _QUIET
     options.intra_op_num_threads = torch.get_num_threads()
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # others compute on these cores, too
-    providers = ["CPUExecutionProvider"]
-    if device.startswith("cuda") and "CUDAExecutionProvider" in onnxruntime.get_available_providers():
-        providers.insert(0, "CUDAExecutionProvider")
+    providers = providers_for(device, onnxruntime.get_available_providers(), optimised=optimised)
     try:
         if files:
             sizes = [len(view) for view in files.values()]
@@ -93,6 +91,14 @@ def _opened(model: str | bytes, files: Mapping[str, memoryview], device: str, op
         return onnxruntime.InferenceSession(model, options, providers=providers)
     except Exception as error:  # the runtime's own exceptions share no base class but this
         raise _cannot(error) from error
+
+
+def providers_for(device: str, available: Sequence[str], *, optimised: bool) -> list[Any]:
+    """Who computes: CUDA on that device where this onnxruntime has it. It may use TF32 only where speed is measured."""
+    if device == "cpu" or "CUDAExecutionProvider" not in available:
+        return ["CPUExecutionProvider"]
+    options = {"device_id": int(device.partition(":")[2] or 0), "use_tf32": int(optimised)}
+    return [("CUDAExecutionProvider", options), "CPUExecutionProvider"]
 
 
 def _run(session: Any, names: Sequence[str], inputs: Sequence[Tensor]) -> list[Tensor]:

@@ -7,7 +7,7 @@ from torch import nn
 from app.engine.formats import read_file
 from app.engine.forward.families import family_of
 from app.engine.forward.trace import trace
-from app.engine.interpret.numeric import exact, run
+from app.engine.interpret.numeric import run
 from app.engine.ir.checkpoint import find_model
 from app.engine.ir.graph import Value
 from tests.engine.interpret.drawn_graphs import Builder, stored
@@ -50,16 +50,3 @@ def test_scales_shifts_sums_and_joints_are_what_they_say():
     assert torch.equal(result["sum"], value * factor[:, None] + (value + offset))
     assert torch.equal(result["both"][0], torch.cat((value * factor[:, None], value), 1))
     assert result["n"] == 3
-
-
-def test_the_flags_of_the_backends_come_back_after_an_error():
-    before = torch.backends.cudnn.allow_tf32
-
-    def fail():
-        with exact():
-            assert not torch.backends.cudnn.allow_tf32
-            raise ValueError
-
-    with pytest.raises(ValueError):  # noqa: PT011  # our own
-        fail()
-    assert torch.backends.cudnn.allow_tf32 == before

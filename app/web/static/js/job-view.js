@@ -154,7 +154,7 @@ export class JobView {
   async #showReport() {
     const [report, snippet] = await Promise.all([ask(`${this.#path}/report`), ask(`${this.#path}/comparison.py`)]);
     const found = await report.json();
-    const view = reportView(found, { snippet: await snippet.text(), plot: loadPlot });
+    const view = await reportView(found, { snippet: await snippet.text(), plot: loadPlot });
     if (isUntouched(found)) this.#mark("unchanged", "quiet");
     this.#report.replaceChildren(view);
     this.#announce(isUntouched(found) ? "Done: nothing was fused. The report is below." : "Fused. The report is below.");

@@ -126,7 +126,9 @@ async function showFailure(error) {
   const problem = error instanceof Unreachable && (await isGone(form.elements.model.files[0])) ? GONE : problemOf(error);
   const again = h("button", { type: "button", class: "quiet", onclick: () => form.requestSubmit() }, "Try again");
   const key = h("button", { type: "button", class: "quiet", onclick: () => byId("key-button").click() }, "Enter another key");
-  byId("upload-problem").replaceChildren(problemPanel(problem, h("div", { class: "row" }, problem.status === 401 ? key : again)));
+  const way = problem.status === 401 ? key : again;
+  byId("upload-problem").replaceChildren(problemPanel(problem, h("div", { class: "row" }, way)));
+  way.focus();
 }
 
 const GONE = {

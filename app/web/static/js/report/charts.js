@@ -4,11 +4,10 @@ import { freshId, h } from "../lib/dom.js";
 import { count, error, number, plural } from "../lib/format.js";
 import { visible } from "../lib/visible.js";
 import { Drawn, colour } from "./plot.js";
-import { layerRows } from "./tree.js";
 
 /** The section; `pick(path)` leads to a layer that is chosen in a chart. */
-export function charts(report, plot, pick) {
-  const parts = [errorChart(report, plot, pick), sizeChart(report, plot, pick)].filter(Boolean);
+export function charts(report, rows, plot, pick) {
+  const parts = [errorChart(report, plot, pick), sizeChart(report, rows, plot, pick)].filter(Boolean);
   if (!parts.length) return null;
   return h("section", { class: "charts", "aria-label": "Charts" }, parts);
 }
@@ -64,9 +63,9 @@ function errorOptions(element, columns, layers, noise) {
 
 const MOST_PARTS = 120;
 
-function sizeChart(report, plot, pick) {
+function sizeChart(report, rows, plot, pick) {
   if (!report.tree) return null;
-  const parts = partsOf(layerRows(report), report.tree);
+  const parts = partsOf(rows, report.tree);
   if (parts.length < 2) return null;
   const measures = [["parameters", "Parameters"], ["multiply_adds", "Multiply-adds"]].filter(([name]) => parts.some((one) => one.before[name] > 0));
   if (!measures.length) return null;

@@ -4,11 +4,10 @@ import { h } from "../lib/dom.js";
 import { change, count, number, plural } from "../lib/format.js";
 import { treeGrid } from "./grid.js";
 import { layerDetail } from "./layer-detail.js";
-import { FATES, foldedAtFirst, layerRows, visibleRows } from "./tree.js";
+import { FATES, foldedAtFirst, visibleRows } from "./tree.js";
 
 /** The section, and `show(path)` which leads to a layer in it. */
-export function layerSection(report) {
-  const rows = layerRows(report);
+export function layerSection(report, rows) {
   const folded = foldedAtFirst(rows);
   const wanted = { query: "", fate: "" };
   const isFolded = (row) => folded.has(row) && !wanted.query && !wanted.fate;

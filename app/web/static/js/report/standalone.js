@@ -6,4 +6,4 @@ import { reportView } from "./view.js";
 
 const { report, snippet } = JSON.parse(byId("report-content").textContent);
 switchColours(byId("theme-button"));
-byId("report").append(reportView(report, { snippet, plot: async () => globalThis.uPlot }));
+reportView(report, { snippet, plot: async () => globalThis.uPlot }).then((view) => byId("report").append(view));

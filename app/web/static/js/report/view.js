@@ -6,11 +6,20 @@ import { figures } from "./figures.js";
 import { latencySection } from "./latency.js";
 import { layerSection } from "./layer-section.js";
 import { aboutSection, noteSection } from "./notes.js";
+import { layerRows } from "./tree.js";
 import { verdict } from "./verdict.js";
 
-/** A report as elements. `plot` gives uPlot when a chart is drawn; `snippet` is the program that compares both files. */
-export function reportView(report, { snippet, plot }) {
-  const layers = layerSection(report);
+/**
+ * A report as elements, made part by part: a page with ten thousand layers answers in between. `plot` gives uPlot when
+ * a chart is drawn; `snippet` is the program that compares both files.
+ */
+export async function reportView(report, { snippet, plot }) {
+  const rows = layerRows(report);
+  await breath();
+  const layers = layerSection(report, rows);
+  await breath();
+  const drawn = charts(report, rows, plot, layers.show);
+  await breath();
   return h(
     "div",
     { class: "report" },
@@ -18,12 +27,15 @@ export function reportView(report, { snippet, plot }) {
     figures(report),
     noteSection(report, layers.show),
     layers.section,
-    charts(report, plot, layers.show),
+    drawn,
     latencySection(report.latency),
     snippetSection(snippet),
     aboutSection(report),
   );
 }
+
+/** Let what waits be done first: keys, clicks, drawing. */
+const breath = () => new Promise((resolve) => setTimeout(resolve));
 
 function snippetSection(snippet) {
   if (!snippet) return null;
