@@ -177,6 +177,7 @@ def test_older_jobs_are_added_page_by_page(page: Page, keyed: Server) -> None:
     page.get_by_role("button", name="Enter a key").click()
     _give(page, "b" * 32)
     expect(page.locator(".jobs li")).to_have_count(8)
+    assert page.locator(".jobs .pill").first.evaluate("(one) => getComputedStyle(one).marginTop") == "0px"
 
     page.get_by_role("button", name="Older jobs").click()
 

@@ -11,6 +11,9 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect
 from torch import nn
 
+from app.report import Report
+from app.report.latency import Latency, LatencyRow
+from app.web.report_page import report_html
 from tests.e2e.conftest import Server
 
 _PHONE = {"width": 375, "height": 812}
@@ -57,6 +60,20 @@ def test_a_report_is_accessible(coloured: Page, service: Server, fused: str) -> 
     coloured.set_viewport_size(_PHONE)
     _fits(coloured)
     _is_accessible(coloured)
+
+
+def test_measured_speed_is_accessible(page: Page, service: Server, fused: str, tmp_path: Path) -> None:
+    report = Report.model_validate_json(service.http.get(f"/v1/jobs/{fused}/report").text)
+    row = LatencyRow(batch=1, shape=((1, 3, 8, 8),), before_ms=2, after_ms=1, ratio=2, spread=(1.9, 2.1), repeats=3)
+    told = {"device": "cpu", "dtype": "float32", "threads": 1, "runtime": "torch", "warmup": 1, "repeats": 3}
+    measured = Latency(rows=(row,), sentence="It runs twice as fast.", **told)
+    file = tmp_path / "report.html"
+    file.write_text(report_html(report.model_copy(update={"latency": measured})), encoding="utf-8")
+
+    page.goto(file.as_uri())
+
+    expect(page.get_by_role("region", name="Speed, figures")).to_contain_text("2.00 ×")
+    _is_accessible(page)
 
 
 def test_names_of_any_length_do_not_widen_a_page(

@@ -30,11 +30,11 @@ function proposals(problem, options, held) {
     "div",
     { class: "proposals" },
     h("h3", {}, held ? "Send the same file again as" : "Choose the file again as"),
-    h("ul", {}, names.slice(0, MOST).map(([name, why]) => h("li", {}, proposal({ ...options, architecture: name }, held), why && h("span", { class: "hint" }, why)))),
+    h("ul", {}, names.slice(0, MOST).map(([name, why], place) => h("li", {}, proposal({ ...options, architecture: name }, held, place ? "quiet" : "main"), why && h("span", { class: "hint" }, why)))),
   );
 }
 
-function proposal(options, held) {
-  if (held) return h("button", { type: "button", class: "quiet", onclick: () => held.send(options) }, options.architecture);
-  return h("a", { class: "button quiet", href: at(`/${toFragment(options)}`) }, options.architecture);
+function proposal(options, held, tone) {
+  if (held) return h("button", { type: "button", class: tone, onclick: () => held.send(options) }, options.architecture);
+  return h("a", { class: `button ${tone}`, href: at(`/${toFragment(options)}`) }, options.architecture);
 }

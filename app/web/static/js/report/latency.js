@@ -19,7 +19,7 @@ export function latencySection(measured) {
     h("p", {}, measured.sentence),
     h(
       "div",
-      { class: "scroll wide", tabindex: "0", role: "region", "aria-labelledby": "latency-title" },
+      { class: "scroll wide", tabindex: "0", role: "region", "aria-label": "Speed, figures" },
       h("table", { class: "plain-table" }, h("thead", {}, h("tr", {}, columns.map((name) => h("th", { scope: "col" }, name)))), h("tbody", {}, measured.rows.map(row))),
     ),
     h("p", { class: "hint" }, `Medians of ${measured.repeats} turns and fewer for larger batches, after ${plural(measured.warmup, "run")} to warm up; ${measured.dtype}, ${measured.runtime}, on ${measured.device} with ${plural(measured.threads, "thread")}.`),
