@@ -14,7 +14,7 @@ HOST := $(or $(FUSEBOX_HOST),127.0.0.1)
 PORT ?= $(or $(FUSEBOX_PORT),8000)
 
 .PHONY: install run test check check-deploy format fuzz bench bench-hostile bench-graphs bench-families examples zoo-index \
-	image test-image lock clean
+	verify-gpu image test-image lock clean
 
 install: $(STAMP)
 
@@ -113,6 +113,10 @@ image:
 # Builds the images for CPUs and tries them, by the Docker engine that answers or a private one: some minutes.
 test-image: install
 	$(BIN)/python -m tests.image
+
+# What a worker relies on, tried on this machine's GPU; in a container: docker run --rm --gpus all IMAGE verify-gpu.
+verify-gpu: install
+	$(BIN)/fusebox verify-gpu $(ARGS)
 
 clean:
 	rm -rf $(VENV) $(BENCH_VENV) $(EXAMPLES_VENV) $(DEPLOY_VENV) .bench build dist *.egg-info

@@ -1,4 +1,4 @@
-"""The command line: `fusebox serve | api | worker | health | keys | fuse | inspect`.
+"""The command line: `fusebox serve | api | worker | health | keys | fuse | inspect | verify-gpu`.
 
 Imports of a role stand inside its command: `api` must run where torch is not installed, and every role start at once.
 """
@@ -196,6 +196,21 @@ def inspect(
 
     loaded()
     raise typer.Exit(inspect_file(source, as_json))
+
+
+@cli.command("verify-gpu")
+def verify_gpu(
+    model: Annotated[
+        Path | None, typer.Argument(metavar="[MODEL]", help="A checkpoint of yours to try it with.")
+    ] = None,
+) -> None:
+    """Try on this machine's GPU what a worker relies on: pass or fail for each, with figures."""
+    _need_torch()
+    with _usable_settings():
+        settings = read_settings()
+    from app.commands.verify_gpu import verify_gpu as verify
+
+    raise typer.Exit(verify(settings, model, typer.echo))
 
 
 def main() -> None:

@@ -46,6 +46,9 @@ ALLOWED: dict[str, set[str]] = {
         *{"app.errors", "app.options", "app.report", "app.settings", "app.engine", "app.devices"},
         *{"app.commands.tables", "app.markdown", "app.snippet"},
     },
+    "app.commands.verify_gpu": {
+        *{"app.errors", "app.options", "app.report", "app.settings", "app.devices", "app.sandbox"},
+    },
     "app.__main__": {"app.settings", "app.commands", "app.worker", "app.start"},
     "app.start": {"app.__main__"},
     "app.engine": {"app.errors", "app.options", "app.report"},

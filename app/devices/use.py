@@ -43,9 +43,10 @@ def make_ready(device: str, memory: int) -> None:
         torch.cuda.init()  # type: ignore[no-untyped-call]  # torch does not annotate it
         torch.cuda.set_device(device)
         total = torch.cuda.get_device_properties(device).total_memory
+        torch.empty(1, device=device)
+        torch.cuda.empty_cache()  # else a small job would live on what was taken for that one number
         if memory:
             torch.cuda.set_per_process_memory_fraction(min(memory / total, 1.0), device)
-        torch.empty(1, device=device)
     except (RuntimeError, AssertionError, torch.cuda.DeferredCudaCallError) as error:
         # AssertionError: a torch that is built without CUDA.
         raise NotReady(f"{device}: {' '.join(str(error).split())[:300]}") from error

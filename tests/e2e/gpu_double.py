@@ -14,6 +14,14 @@ import torch.nn.functional as F
 _to, _empty, _convolve = torch.Tensor.to, torch.empty, F.conv2d
 
 
+_MEMORY = 16 << 30
+_share = [_MEMORY]  # what a process may take of it, the latest word first
+
+
+def _fail_of_assert(_: torch.Tensor) -> None:
+    raise torch.AcceleratorError("CUDA error: device-side assert triggered")
+
+
 def _here(value: Any) -> Any:
     return "cpu" if value == "cuda:0" else value
 
@@ -27,6 +35,8 @@ def _empty_on_cpu(*args: Any, **given: Any) -> torch.Tensor:
 
 
 def _fail_of_seven(x: torch.Tensor, *args: Any, **given: Any) -> torch.Tensor:
+    if _share[0] < 2 << 20:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 MiB.")
     if x.shape[1] == 7:
         raise torch.AcceleratorError("CUDA error: unspecified launch failure")
     return _convolve(x, *args, **given)
@@ -34,9 +44,11 @@ def _fail_of_seven(x: torch.Tensor, *args: Any, **given: Any) -> torch.Tensor:
 
 def pretend() -> None:
     torch.Tensor.to, torch.empty, F.conv2d = _to_cpu, _empty_on_cpu, _fail_of_seven
-    for name in ("init", "set_device", "set_per_process_memory_fraction", "synchronize"):
+    for name in ("init", "set_device", "synchronize", "empty_cache"):
         setattr(torch.cuda, name, lambda *_: None)
-    torch.cuda.get_device_properties = lambda _: SimpleNamespace(total_memory=16 << 30)
+    torch.cuda.get_device_properties = lambda _: SimpleNamespace(total_memory=_MEMORY)
+    torch.cuda.set_per_process_memory_fraction = lambda share, _: _share.insert(0, int(share * _MEMORY))
+    torch.zeros, torch._assert_async = _empty_on_cpu, _fail_of_assert
 
 
 def _work() -> None:
