@@ -30,13 +30,40 @@ def flat(nest):
     return [torch.as_tensor(nest)] if nest is not None and not isinstance(nest, str) else []
 
 
-with torch.no_grad():
-    x = inputs()
-    old, new = (flat(model([one.clone() for one in x])) for model in (before(BEFORE), after(AFTER)))
-assert [one.shape for one in old] == [one.shape for one in new], "the outputs have other shapes"
-pairs = [(a.double(), b.double()) for a, b in zip(old, new) if a.is_floating_point() and a.numel()]
-worst = max(float((a - b).abs().max() / a.abs().max().clamp_min(1e-30)) for a, b in pairs)
-print(f"{len(pairs)} outputs, the largest difference is {worst:.2g} of the output's size (accepted: {LIMIT:.2g})")
+def apart(a, b):
+    """How far two outputs lie from each other, relative to their size; what is NaN or infinite must be so in both."""
+    a, b = a.double(), b.double()
+    same = (a == b) | (a.isnan() & b.isnan())
+    size = torch.where(a.isfinite(), a, 0).abs().max().clamp_min(1e-30)
+    worst = float(torch.where(same, 0, (a - b).abs()).max() / size)
+    return worst if worst == worst else float("inf")
+
+
+def outputs(load, path):
+    """What the model of a file puts out, or why it does not."""
+    try:
+        model = load(path)
+    except Exception as error:
+        sys.exit(f"{path} can't be loaded here: {type(error).__name__}: {error}")
+    try:
+        with torch.no_grad():
+            return flat(model([one.clone() for one in inputs()]))
+    except Exception as error:
+        sys.exit(f"{path} can't be run on inputs of {SHAPES}, see inputs(): {type(error).__name__}: {error}")
+
+
+for path in (BEFORE, AFTER):
+    if not os.path.exists(path):
+        sys.exit(f"{path} is not here: run this where both files lie, or write above where they are")
+old, new = outputs(before, BEFORE), outputs(after, AFTER)
+if [one.shape for one in old] != [one.shape for one in new]:
+    sys.exit(f"Not the same: the outputs have other shapes, {[*map(tuple, (one.shape for one in old))]} before and "
+             f"{[*map(tuple, (one.shape for one in new))]} after")
+worst = max((apart(a, b) for a, b in zip(old, new) if a.is_floating_point() and a.numel()), default=None)
+if worst is None:
+    sys.exit("Nothing was compared: the models put out no floating-point numbers")
+print(f"{len(old)} outputs, the largest difference is {worst:.2g} of the output's size (accepted: {LIMIT:.2g})")
+print("The same." if worst <= LIMIT else "Not the same.")
 sys.exit(0 if worst <= LIMIT else 1)
 '''
 
@@ -122,6 +149,7 @@ def _head(report: Report) -> Iterator[str]:
     yield "# Runs the original and the fused file on the same inputs, and compares what comes out."
     if _kind(report.input.format, detected.model_class) == "pickled":
         yield f"# To be run where Python finds the code of {detected.model_class!a}."
+    yield "import os"
     yield "import sys"
     yield from (f"import {name}" for name in _modules(report))
     yield "\nimport torch\n"

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -56,7 +57,71 @@ def test_it_says_that_the_outputs_are_the_same_and_that_those_of_another_model_a
         export(other, tmp_path / f"net.fused.{kind}", torch.randn(2, 3, 32, 32))
     else:
         torch.save({"model": other} if kind == "pth" else other, tmp_path / f"net.fused.{kind}")
-    assert run(program, tmp_path).returncode == 1
+    ended = run(program, tmp_path)
+    assert (ended.returncode, ended.stdout.splitlines()[-1]) == (1, "Not the same.")
+
+
+def spoilt(model: nn.Sequential, value: float) -> nn.Sequential:
+    """The net with one weight that makes a single channel of its output what it should not be."""
+    other = deepcopy(model)
+    with torch.no_grad():
+        other[-1].bias[-1] = value
+    return other
+
+
+class Several(nn.Module):
+    """A good output before a bad one."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, x):
+        return x, self.model(x), (self.model(x) > 0).long()
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_an_output_that_is_no_number_any_more_is_not_taken_for_the_same(tmp_path, value):
+    source = source_of("pt", tmp_path)
+    program = comparison_snippet(fused(source))
+    root = str(Path(__file__).parent.parent)
+    program = program.replace("import sys\n", f"import sys; sys.path.insert(0, {root!r})\n")
+    model = net()
+    torch.save(Several(model), source)
+    torch.save(Several(spoilt(model, value)), tmp_path / "net.fused.pt")
+    ended = run(program, tmp_path)
+    assert (ended.returncode, "inf of the output's size" in ended.stdout) == (1, True), ended.stderr
+    torch.save(Several(spoilt(model, value)), source)
+    ended = run(program, tmp_path)
+    assert (ended.returncode, ended.stdout.splitlines()[-1]) == (0, "The same."), ended.stderr
+
+
+def test_it_says_in_a_sentence_why_nothing_can_be_compared(tmp_path):
+    source = source_of("pt", tmp_path)
+    program = comparison_snippet(fused(source))
+    other = program.replace("SHAPES = ((2, 3", "SHAPES = ((2, 5")
+    torch.save(nn.Sequential(nn.Identity()), tmp_path / "other.pt")
+    cases = {
+        "net.pt is not here": (program.replace("'net.pt'", "'elsewhere/net.pt'"), "is not here"),
+        "sizes": (other, "can't be run on inputs of ((2, 5"),
+        "shapes": (program.replace("'net.fused.pt'", "'other.pt'"), "the outputs have other shapes"),
+        "no file": (program.replace("'net.fused.pt'", "'compare.py'"), "compare.py can't be"),
+    }
+    for text, said in cases.values():
+        ended = run(text, tmp_path)
+        assert (ended.returncode, said in ended.stderr, "Traceback" in ended.stderr) == (1, True, False), ended.stderr
+
+
+def test_classes_whose_code_is_not_there_are_named(tmp_path):
+    name = "a_package_of_mine"
+    (tmp_path / f"{name}.py").write_text("import torch\n\n\nclass Net(torch.nn.Sequential):\n    pass\n")
+    make = f"import torch, {name}; torch.save({name}.Net(torch.nn.Identity()), 'net.pt')"
+    subprocess.run([sys.executable, "-c", make], cwd=tmp_path, check=True)
+    (tmp_path / f"{name}.py").unlink()
+    program = comparison_snippet(fused(source_of("pth", tmp_path))).replace("'net.pth'", "'net.pt'")
+    ended = run(program, tmp_path)
+    assert (ended.returncode, "Traceback" in ended.stderr) == (1, False)
+    assert f"net.pt can't be loaded here: ModuleNotFoundError: No module named '{name}'" in ended.stderr
 
 
 @pytest.mark.parametrize("kind", ["pth", "safetensors"])

@@ -44,6 +44,7 @@ class Links(_View):
     model: str
     report: str
     bundle: str
+    comparison: str = Field(description="A program that loads both files and compares their outputs.")
     page: str
 
 
@@ -155,6 +156,7 @@ def view_job(job: Job, base_url: str) -> JobView:
         ),
         links=Links(
             self=path,
+            comparison=job_path(job.id, "/comparison.py"),
             page=f"/jobs/{job.id}",
             **{part: job_path(job.id, f"/{part}") for part in ("events", "done", "model", "report", "bundle")},
         ),

@@ -9,7 +9,7 @@ from typing import Any, Self, Unpack
 
 import httpx
 
-from fusebox_client.connection import Connection
+from fusebox_client.connection import Connection, opened
 from fusebox_client.options import Options
 from fusebox_client.progress import Progress, unheard
 from fusebox_client.report.parts import FuseReport
@@ -32,7 +32,7 @@ class AsyncFusebox:
         verify: ssl.SSLContext | bool = True,
     ) -> None:
         self.connection = Connection.of(url, key, patience, verify)
-        self._http = httpx.AsyncClient(**self.connection.http_options())
+        self._http = opened(self.connection, httpx.AsyncClient)
 
     async def fuse(
         self,

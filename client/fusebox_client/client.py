@@ -10,7 +10,7 @@ from typing import Any, Self, Unpack
 
 import httpx
 
-from fusebox_client.connection import Connection
+from fusebox_client.connection import Connection, opened
 from fusebox_client.options import Options
 from fusebox_client.progress import Progress, unheard
 from fusebox_client.report.parts import FuseReport
@@ -33,7 +33,7 @@ class Fusebox:
         verify: ssl.SSLContext | bool = True,
     ) -> None:
         self.connection = Connection.of(url, key, patience, verify)
-        self._http = httpx.Client(**self.connection.http_options())
+        self._http = opened(self.connection, httpx.Client)
         weakref.finalize(self, self._http.close)  # a single line of code closes nothing by itself
 
     def fuse(

@@ -3,12 +3,17 @@
 import os
 import re
 import ssl
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
-from typing import Any
+from typing import Any, TypeVar
+
+import httpx
 
 from fusebox_client.problems import FuseboxError
 from fusebox_client.talk.patience import Patience
+
+T = TypeVar("T")
 
 
 class NoUrl(FuseboxError):
@@ -17,6 +22,10 @@ class NoUrl(FuseboxError):
 
 class UnusableKey(FuseboxError):
     """The key is none that a header can hold."""
+
+
+class UnusableUrl(FuseboxError):
+    """The URL of the service, or of the proxy that the environment names, is none that can be used."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +58,16 @@ class Connection:
         if self.key:
             headers["Authorization"] = f"Bearer {self.key}"
         return {"base_url": self.url, "headers": headers, "verify": self.verify, "follow_redirects": False}
+
+
+def opened(connection: Connection, make: Callable[..., T]) -> T:
+    """The HTTP client that `make` makes for this connection. Raises UnusableUrl."""
+    try:
+        return make(**connection.http_options())
+    except (httpx.InvalidURL, ValueError) as error:
+        raise UnusableUrl(f"{connection.url} or a proxy of the environment (HTTP_PROXY) is no URL: {error}.") from None
+    except ImportError as error:  # what some proxies need is installed apart
+        raise UnusableUrl(f"The proxy of the environment can't be used: {error}") from None
 
 
 def _version() -> str:

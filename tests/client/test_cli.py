@@ -247,6 +247,31 @@ def test_a_place_where_nothing_can_be_written_is_told_before_anything_is_sent(
     assert shell.files() == ["small.pt"]
 
 
+@pytest.mark.parametrize(
+    ("environment", "url"),
+    [
+        ({"HTTP_PROXY": "socks5://127.0.0.1:1"}, "http://localhost:1"),
+        ({"HTTP_PROXY": "ftp://127.0.0.1:1"}, "http://localhost:1"),
+        ({}, "http://a b/"),
+    ],
+)
+def test_a_proxy_or_a_url_that_can_not_be_used_is_a_usage_error(
+    shell: Shell, environment: dict[str, str], url: str
+) -> None:
+    ended = shell.run("list", "--url", url, "--retries", 0, **environment)
+
+    assert (ended.returncode, "Traceback" in ended.stderr) == (2, False), ended.stderr
+    assert ended.stderr.startswith("fusebox-client: ")
+
+
+@pytest.mark.parametrize("columns", ["40", "80"])
+def test_the_ids_of_a_list_are_whole_however_narrow_the_screen(shell: Shell, done: str, columns: str) -> None:
+    listed = shell.run("list", COLUMNS=columns)
+
+    assert done in listed.stdout
+    assert "…" not in listed.stdout
+
+
 def test_ctrl_c_while_libraries_are_loaded_ends_the_program_without_a_word(shell: Shell) -> None:
     (shell.directory / "httpx.py").write_text("import os, signal\nos.kill(os.getpid(), signal.SIGINT)\n")
     program = "import sys; sys.path.insert(0, ''); from fusebox_client_command import main; main()"

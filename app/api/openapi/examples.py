@@ -39,6 +39,7 @@ _JOB: Final[dict[str, Any]] = {
         "model": f"{_PATH}/model",
         "report": f"{_PATH}/report",
         "bundle": f"{_PATH}/bundle",
+        "comparison": f"{_PATH}/comparison.py",
         "page": f"/jobs/{_ID}",
     },
     "next": f"curl --fail-with-body -OJ 'http://localhost:8000{_PATH}/model?wait=120'",

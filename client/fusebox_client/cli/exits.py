@@ -2,7 +2,7 @@
 
 from enum import IntEnum
 
-from fusebox_client.connection import NoUrl, UnusableKey
+from fusebox_client.connection import NoUrl, UnusableKey, UnusableUrl
 from fusebox_client.options import UnknownOption
 from fusebox_client.problems import FuseboxError, JobError, NotEquivalent, RefusedRequest
 from fusebox_client.talk.multipart import FileChanged
@@ -26,7 +26,7 @@ def exit_of(error: FuseboxError | OSError, demanded_error: float | None = None) 
         return Exit.GATE
     if isinstance(error, JobError):
         return Exit.JOB_FAILED
-    if isinstance(error, RefusedRequest | NoUrl | UnusableKey | UnknownOption | FileChanged | OSError):
+    if isinstance(error, RefusedRequest | NoUrl | UnusableKey | UnusableUrl | UnknownOption | FileChanged | OSError):
         return Exit.USAGE
     return Exit.SERVICE
 

@@ -9,7 +9,7 @@ from fusebox_client.cli.arguments import Ca, JobId, Json, Key, Retries, Url, Whe
 from fusebox_client.cli.exits import Exit
 from fusebox_client.cli.outcome import Outcome, Page, ending, form_of, print_json, show
 from fusebox_client.cli.screen import Screen
-from fusebox_client.cli.tables import job_view, jobs_view
+from fusebox_client.cli.tables import JobsView, job_view
 from fusebox_client.problems import JobError
 from fusebox_client.talk.results import check
 
@@ -46,7 +46,7 @@ def list_jobs(
         if as_json:
             print_json({"jobs": [view.raw for view in found]})
         else:
-            Page(highlight=False).print(jobs_view(found))
+            Page(highlight=False).print(JobsView(found))
 
 
 def cancel(

@@ -1,9 +1,10 @@
 """Reports, jobs and gates as tables on a terminal."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
-from rich.console import Group, RenderableType
-from rich.table import Table
+from rich.console import Console, ConsoleOptions, Group, JustifyMethod, RenderableType
+from rich.table import Column, Table
 from rich.text import Text
 from rich.tree import Tree as Branch
 
@@ -23,6 +24,7 @@ from fusebox_client.report.words import (
 from fusebox_client.views import JobView
 
 _ROWS = 25
+_TABLE_OF_JOBS = 80  # columns
 _COLOURS = {"succeeded": "green", "failed": "red", "canceled": "yellow", "expired": "yellow", "running": "cyan"}
 _FATES = {"replaced": "green", "fused": "green", "refused": "yellow", "removed": "red"}
 
@@ -46,18 +48,31 @@ def report_view(report: FuseReport, gates: Sequence[Gate], everything: bool = Fa
 
 
 def gates_view(gates: Sequence[Gate]) -> RenderableType:
-    table = Table("gate", "", "", title="gates", title_justify="left")
+    table = _table("gate", "", "", title="gates", title_justify="left")
     for gate in gates:
         table.add_row(gate.name, _text("met", "green") if gate.met else _text("NOT MET", "red"), _text(gate.sentence))
     return table
 
 
-def jobs_view(views: Iterable[JobView]) -> Table:
-    table = Table("job", "state", "file", "size", "created")
-    for view in views:
-        created = view.created_at.astimezone().strftime("%Y-%m-%d %H:%M:%S")
-        table.add_row(view.id, _state(view), _text(view.input.filename), size(view.input.bytes), created, style=None)
-    return table
+@dataclass(frozen=True, slots=True)
+class JobsView:
+    """Jobs as a table; below each other where the screen is too narrow for whole ids, which the other commands want."""
+
+    views: Sequence[JobView]
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[RenderableType]:
+        table = _table("job", "state", "file", "size", "created")
+        table.box, table.pad_edge = None, False  # lines take room
+        table.columns[0].no_wrap, table.columns[0].min_width = True, 32
+        for view in self.views:
+            created = view.created_at.astimezone().strftime("%m-%d %H:%M")
+            name, many = _text(view.input.filename), size(view.input.bytes)
+            if options.max_width < _TABLE_OF_JOBS:
+                yield Text.assemble(view.id, "\n  ", _state(view), "  ", name, f"  {many}  {created}", overflow="fold")
+            else:
+                table.add_row(view.id, _state(view), name, many, created)
+        if options.max_width >= _TABLE_OF_JOBS:
+            yield table
 
 
 def job_view(view: JobView, url: str) -> RenderableType:
@@ -93,7 +108,7 @@ def tree_view(layers: Sequence[Layer], title: str) -> RenderableType:
 
 
 def _figures(report: FuseReport) -> Table:
-    table = Table("", "before", "after", "change")
+    table = _table("", "before", "after", "change")
     for column in table.columns[1:]:
         column.justify = "right"
     for name, before, after in figures(report):
@@ -105,7 +120,7 @@ def _figures(report: FuseReport) -> Table:
 
 
 def _replaced(report: FuseReport, rows: int | None) -> Table:
-    table = Table("path", "read as", "now", "error", title=_title("replaced", report.replaced, rows))
+    table = _table("path", "read as", "now", "error", title=_title("replaced", report.replaced, rows))
     table.title_justify = "left"
     for one in report.replaced[:rows]:
         assumed = " (assumed)" if one.assumed else ""
@@ -115,7 +130,7 @@ def _replaced(report: FuseReport, rows: int | None) -> Table:
 
 
 def _refused(report: FuseReport, rows: int | None) -> Table:
-    table = Table("path", "reason", title=_title("refused", report.refused, rows))
+    table = _table("path", "reason", title=_title("refused", report.refused, rows))
     table.title_justify = "left"
     for one in report.refused[:rows]:
         table.add_row(_text(one.path), _text(one.reason))
@@ -131,6 +146,12 @@ def _state(view: JobView) -> Text:
     return _text(view.stage, _COLOURS.get(view.state, ""))
 
 
+def _table(*headers: str, title: str | None = None, title_justify: JustifyMethod = "center") -> Table:
+    """What is too long for its column goes on in the next line: half a path or a figure is none."""
+    columns = (Column(header, overflow="fold") for header in headers)
+    return Table(*columns, title=title, title_justify=title_justify)
+
+
 def _text(given: str, style: str = "") -> Text:
-    """Never markup, never a control character."""
-    return Text(plain(given), style=style)
+    """Never markup, never a control character; folded where it is too long, not cut."""
+    return Text(plain(given), style=style, overflow="fold")
