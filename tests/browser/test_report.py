@@ -13,6 +13,7 @@ from playwright.sync_api import Page, expect
 from torch import nn
 
 from app.report import Report
+from app.report.changes import RegionError
 from app.web.report_page import report_html
 from tests.e2e.conftest import Server
 
@@ -169,6 +170,29 @@ def test_the_report_as_a_file_needs_nobody(page: Page, service: Server, fused: s
     page.get_by_role("button", name="Dark colours").click()
     expect(page.locator("html")).to_have_attribute("data-colours", "dark")
     assert asked == [file.as_uri()]
+
+
+def test_layers_that_did_not_move_at_all_are_told_where_a_scale_has_no_place_for_them(
+    page: Page, service: Server, fused: str, tmp_path: Path
+) -> None:
+    report = _report(service, fused)
+    exact = RegionError(identity=0, native=0)
+    still = report.model_copy(
+        update={
+            "replaced": tuple(one.model_copy(update={"error": exact}) for one in report.replaced),
+            "equivalence": None,
+        }
+    )
+    file = tmp_path / "report.html"
+    file.write_text(report_html(still), encoding="utf-8")
+    page.goto(file.as_uri())
+
+    chart = page.locator(".chart").first
+    chart.scroll_into_view_if_needed()
+
+    expect(chart.locator("canvas")).to_be_visible()
+    expect(chart).to_contain_text(f"Not drawn: {len(report.replaced)} layers that did not move at all.")
+    expect(page.locator(".verdict")).to_contain_text("The outputs were not compared")
 
 
 def test_on_paper_every_layer_stands_and_both_charts_are_drawn(page: Page, service: Server, deep_job: str) -> None:

@@ -34,7 +34,7 @@ function errorChart(report, plot, pick) {
   if (!layers.length) return null;
   const worst = layers.reduce((most, one) => (one.error.native > most.error.native ? one : most));
   const noise = report.equivalence?.native.noise || null;
-  const text = `${plural(layers.length, "replaced layer")} in order. Largest error as it runs: ${error(worst.error.native)}, at ${worst.path || "the model"}; in float64 at most ${error(Math.max(...layers.map((one) => one.error.identity)))}.${noise ? ` The original’s own noise, end to end, is ${error(noise)}.` : ""}`;
+  const text = `${plural(layers.length, "replaced layer")} in order. Largest error as it runs: ${error(worst.error.native)}, at ${worst.path || "the model"}; in float64 at most ${error(Math.max(...layers.map((one) => one.error.identity)))}.${noise ? ` The original’s own noise, end to end, is ${error(noise)}.` : ""}${unmoved(layers)}`;
   const positive = (value) => (value > 0 ? value : null); // a logarithmic scale has no place for nothing
   const columns = [layers.map((_, index) => index + 1), layers.map((one) => positive(one.error.native)), layers.map((one) => positive(one.error.identity)), layers.map(() => noise)];
   const drawn = new Drawn(plot, (element) => ({ columns, options: errorOptions(element, columns, layers, noise) }), (index) => pick(layers[index].path));
@@ -42,9 +42,17 @@ function errorChart(report, plot, pick) {
   return figure("Error of each replaced layer", text, drawn, table);
 }
 
+/** A logarithmic scale has no place for them, so they are told. */
+function unmoved(layers) {
+  const exact = layers.filter((one) => one.error.native === 0).length;
+  return exact ? ` Not drawn: ${plural(exact, "layer")} that did not move at all.` : "";
+}
+
+const EXACT = [-16, -6]; // powers of ten to draw where no error is above nothing
+
 function errorOptions(element, columns, layers, noise) {
   const values = columns.slice(1).flat().filter((value) => value !== null);
-  const [low, high] = [Math.floor(Math.log10(Math.min(...values))), Math.ceil(Math.log10(Math.max(...values)) + 0.01)];
+  const [low, high] = values.length ? [Math.floor(Math.log10(Math.min(...values))), Math.ceil(Math.log10(Math.max(...values)) + 0.01)] : EXACT;
   const step = Math.max(1, Math.ceil((high - low) / 7));
   const tens = [];
   for (let power = high; power >= low; power -= step) tens.unshift(10 ** power);
