@@ -45,7 +45,7 @@ def test_nothing_of_ours_has_more_rights_than_it_needs(combination: str) -> None
         assert "cap_add" not in service
         assert "privileged" not in service
         assert service["security_opt"] == ["no-new-privileges:true", "seccomp:./seccomp/fusebox.json"]
-        assert [mount.partition(":")[0] for mount in service["tmpfs"]] == ["/tmp"]
+        assert {mount.partition(":")[0] for mount in service["tmpfs"]} <= {"/tmp", "/data"}
         assert service["restart"] == "unless-stopped"
         assert service["logging"]["options"] == {"max-file": "5", "max-size": "10m"}
 

@@ -12,9 +12,8 @@ from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
 ROOT: Final = Path(__file__).resolve().parent.parent.parent
-PAGES: Final = sorted(
-    [ROOT / "README.md", ROOT / "CHANGELOG.md", ROOT / "client/README.md", *(ROOT / "docs").rglob("*.md")]
-)
+_BESIDE: Final = ("README.md", "CHANGELOG.md", "client/README.md", "deploy/README.md")
+PAGES: Final = sorted([*(ROOT / name for name in _BESIDE), *(ROOT / "docs").rglob("*.md")])
 NAMES: Final = [str(page.relative_to(ROOT)) for page in PAGES]
 
 _SHELL: Final = ("", "sh", "shell", "bash")

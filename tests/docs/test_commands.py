@@ -24,6 +24,7 @@ _OPTIONS: Final = {*FuseOptions.model_fields, "probe"}
 # What routes read besides a job's options: how long to wait, and which part of a list or of events.
 _ASKED: Final = {"wait", "limit", "cursor", "state", "after"}
 _OF_OTHERS: Final = {"--fail-with-body", "--help"}  # curl's, and everybody's
+_OF_DOCKER: Final = {"--build", "--gpus", "--profile", "--tail", "--wait"}
 _OF_THE_CLIENT: Final = {"FUSEBOX_URL", "FUSEBOX_KEY"}
 
 
@@ -83,7 +84,7 @@ def _flags(command: Any) -> Iterator[str]:
 
 @pytest.mark.parametrize("document", PAGES, ids=NAMES)
 def test_flags_in_sentences_exist(document: Path) -> None:
-    known = _OF_OTHERS.union(*(_flags(typer.main.get_command(program)) for program in _PROGRAMS.values()))
+    known = _OF_OTHERS.union(_OF_DOCKER, *(_flags(typer.main.get_command(program)) for program in _PROGRAMS.values()))
     named = {flag for span in spans_of(document) for flag in re.findall(r"(?<![\w-])--[a-z][a-z-]+", span)}
     of_peers = {"--only", "--json", "--keep", "--speed"}  # of the benchmarks
 
