@@ -76,11 +76,11 @@ def test_a_child_that_is_to_fail_on_the_device_needs_one(forge: Forge, tmp_path:
 
 
 def test_neither_worker_nor_warm_parent_starts_cuda() -> None:
-    """What could start it stands in the files that children and looks run; the warm parent asks whether it runs."""
+    """What could start it stands in the files that only children and looks run."""
     root = Path(app.__file__).parent
     those = {str(path.relative_to(root)) for path in root.rglob("*.py") if _uses_cuda(ast.parse(path.read_text()))}
 
-    assert those == {"devices/probe.py", "devices/use.py", "engine/latency/turns.py", "sandbox/forge.py"}
+    assert those == {"devices/probe.py", "devices/use.py", "engine/latency/turns.py"}
 
 
 def _uses_cuda(tree: ast.AST) -> bool:
