@@ -23,13 +23,13 @@ stop() {
 }
 
 # curl itself tries again when the service says "later"; here also when a connection breaks. What the service refuses
-# (22) it refuses again.
+# (22) it refuses again, and a file that can't be read (26) stays so.
 call() {
   tries=0
   until curl --config "$work/curlrc" "$@"; do
     code=$?
     tries=$((tries + 1))
-    [ "$code" -ne 22 ] && [ "$tries" -le 5 ] || return "$code"
+    [ "$code" -ne 22 ] && [ "$code" -ne 26 ] && [ "$tries" -le 5 ] || return "$code"
     sleep "$tries"
   done
 }
@@ -40,7 +40,10 @@ for option; do
   set -- "$@" --form-string "$option"
   shift
 done
-call -H "Idempotency-Key: \"$key\"" "$@" -F "model=@\"$model\"" -o "$work/job" "$url/fuse" || stop "$(cat "$work/job")"
+[ -r "$model" ] || stop "$model can't be read"
+# In the quotes that curl takes out of a form's field, quotes and backslashes of the name itself are escaped.
+quoted=$(printf '%s' "$model" | sed 's/[\\"]/\\&/g')
+call -H "Idempotency-Key: \"$key\"" "$@" -F "model=@\"$quoted\"" -o "$work/job" "$url/fuse" || stop "$(cat "$work/job")"
 job=$url/v1/jobs/$(sed 's/^{"id":"\([0-9a-zA-Z_-]*\)".*/\1/' "$work/job")
 echo "$job" >&2
 

@@ -80,6 +80,22 @@ def test_the_plain_shell_fuses_with_curl_alone(workspace: Workspace) -> None:
     assert done.stdout.startswith("#")
 
 
+@pytest.mark.parametrize("name", ['be"s;t,=.pt', "be st @größe.pt", "a\\b.pt"])
+def test_the_plain_shell_takes_names_with_letters_that_curl_reads_as_its_own(workspace: Workspace, name: str) -> None:
+    (workspace.directory / "best.pt").rename(workspace.directory / name)
+
+    done = workspace.run("sh", _EXAMPLES / "fuse.sh", name, "out.pt")
+
+    assert done.returncode == 0, done.stderr
+    assert workspace.is_fused("out.pt")
+
+
+def test_the_plain_shell_does_not_try_again_for_a_file_that_is_not_there(workspace: Workspace) -> None:
+    missing = workspace.run("sh", _EXAMPLES / "fuse.sh", "no-such.pt", "out.pt")
+
+    assert (missing.returncode, missing.stderr) == (1, "fuse.sh: no-such.pt can't be read\n")
+
+
 def test_the_plain_shell_tells_the_problem(workspace: Workspace) -> None:
     (workspace.directory / "notes.pt").write_text("These are notes.")
 
