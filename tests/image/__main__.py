@@ -8,7 +8,7 @@ from tempfile import TemporaryDirectory
 from tests.image import contents, roles, serving
 from tests.image.bases import Bases, find_bases
 from tests.image.building import TARGETS, Builder, a_builder, image, layers
-from tests.image.container import remove_volume, running, volume
+from tests.image.container import a_network, remove_volume, running, volume
 from tests.image.engine import Engine, NoEngine, an_engine
 from tests.image.samples import hostile, long_job, samples
 from tests.image.transcript import Transcript
@@ -22,7 +22,7 @@ def main() -> int:
     transcript = Transcript()
     try:
         with an_engine() as engine:
-            _try(engine, transcript)
+            transcript.check("everything was tried", _try, engine, transcript)
     except NoEngine as error:
         print(f"The images were NOT tested: {error}", file=sys.stderr)
         return _NO_ENGINE
@@ -31,6 +31,7 @@ def main() -> int:
 
 
 def _try(engine: Engine, transcript: Transcript) -> None:
+    """What can not be built can not be tried either: that fails as a whole."""
     transcript.heading("Engine and base")
     transcript.figure(
         "engine", engine.docker("version", "--format", "{{.Server.Version}} on {{.Server.KernelVersion}}")
@@ -43,7 +44,7 @@ def _try(engine: Engine, transcript: Transcript) -> None:
     for target in TARGETS:
         transcript.heading(f"Contents of {target}")
         _look_into(engine, transcript, bases, target)
-    with TemporaryDirectory(prefix="fusebox-samples-") as place:
+    with TemporaryDirectory(prefix="fusebox-samples-") as place, a_network(engine):
         _serve(engine, transcript, Path(place))
 
 

@@ -62,7 +62,7 @@ def _builder(engine: Engine, context: Path) -> Bases:
     (context / "Dockerfile").write_text(
         "\n".join([*steps, "COPY pip.conf /etc/", "COPY wheels /wheels"]), encoding="utf-8"
     )
-    engine.docker("build", "--quiet", "--tag", _BUILDER, context)
+    engine.docker("build", "--network", "host", "--quiet", "--tag", _BUILDER, context)
     given = {"BASE_IMAGE": _STAND_IN, "BUILD_IMAGE": _BUILDER}
     if any(wheel.name.startswith("torch-") for wheel in wheels):
         given["CPU_INDEX"] = ""

@@ -30,7 +30,9 @@ class Builder:
         """How many seconds it took."""
         begun = time.monotonic()
         given = [*self.bases.arguments, "--build-arg", "ACCELERATOR=cpu", "--build-arg", "VERSION=0.0.test"]
-        self.engine.docker("build", *given, "--target", target, "--tag", image(target), *more, self.context)
+        self.engine.docker(
+            "build", "--network", "host", *given, "--target", target, "--tag", image(target), *more, self.context
+        )
         return time.monotonic() - begun
 
     def change_the_source(self) -> None:

@@ -15,6 +15,8 @@ from tests.image.engine import DockerFailed, Engine
 
 STRICT = ("--read-only", "--tmpfs", "/tmp", "--cap-drop", "ALL", "--security-opt", "no-new-privileges")
 _PATIENCE_SECONDS = 240
+# One of our own: engines beside each other take the default bridge from one another.
+_NETWORK = "fusebox-test"
 
 
 @dataclass(slots=True)
@@ -80,6 +82,18 @@ class Container:
         return self.key
 
 
+@contextmanager
+def a_network(engine: Engine) -> Iterator[None]:
+    """What published containers are joined to."""
+    if _NETWORK in engine.docker("network", "ls", "--format", "{{.Name}}").split():
+        engine.docker("network", "rm", _NETWORK)
+    engine.docker("network", "create", _NETWORK)
+    try:
+        yield
+    finally:
+        engine.docker("network", "rm", _NETWORK)
+
+
 def volume(engine: Engine, name: str) -> str:
     """An empty one."""
     remove_volume(engine, name)
@@ -93,8 +107,8 @@ def remove_volume(engine: Engine, name: str) -> None:
 
 @contextmanager
 def running(engine: Engine, target: str, *options: object, publish: bool = True) -> Iterator[Container]:
-    """The image under strict terms, removed afterwards whatever happened."""
-    port = ("--publish", "127.0.0.1::8000") if publish else ()
+    """The image under strict terms, removed afterwards whatever happened; not published, it has no network."""
+    port = ("--network", _NETWORK, "--publish", "127.0.0.1::8000") if publish else ("--network", "none")
     name = engine.docker("run", "--detach", *STRICT, *port, *options, image(target))
     container = Container(engine, name[:12])
     try:
