@@ -252,7 +252,7 @@ def test_a_place_where_nothing_can_be_written_is_told_before_anything_is_sent(
     [
         ({"HTTP_PROXY": "socks5://127.0.0.1:1"}, "http://localhost:1"),
         ({"HTTP_PROXY": "ftp://127.0.0.1:1"}, "http://localhost:1"),
-        ({}, "http://a b/"),
+        ({}, "http://ö ö/"),
     ],
 )
 def test_a_proxy_or_a_url_that_can_not_be_used_is_a_usage_error(
