@@ -37,7 +37,7 @@ def work_apart(engine: Engine, sample: Sample, place: Path) -> str:
 
 def api_says_what_it_lacks(engine: Engine) -> str:
     try:
-        engine.docker("run", "--rm", *STRICT, image("api"), "inspect", "/etc/hostname")
+        engine.docker("run", "--rm", "--network", "none", *STRICT, image("api"), "inspect", "/etc/hostname")
     except DockerFailed as error:
         said = str(error).rpartition("fusebox: ")[2]
     else:
