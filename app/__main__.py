@@ -14,7 +14,8 @@ from typing import Annotated, Literal
 
 import typer
 
-from app.settings import InvalidSettings, read_settings
+from app.errors import UnusableDatabase
+from app.settings import InvalidSettings, read_settings, service_version
 from app.start import loaded
 
 cli = typer.Typer(
@@ -27,6 +28,23 @@ cli = typer.Typer(
 
 keys = typer.Typer(help="API keys of the service: who may use it.", no_args_is_help=True)
 cli.add_typer(keys, name="keys")
+
+
+def _say_version(asked: bool) -> None:
+    if asked:
+        typer.echo(service_version())
+        raise typer.Exit
+
+
+Version = Annotated[
+    bool, typer.Option("--version", help="Print the version and end.", is_eager=True, callback=_say_version)
+]
+
+
+@cli.callback()
+def about(version: Version = False) -> None:
+    pass
+
 
 Host = Annotated[str | None, typer.Option(help="Address to listen on.", show_default="127.0.0.1")]
 Port = Annotated[int | None, typer.Option(help="Port to listen on; 0 takes a free one.", show_default="8000")]
@@ -223,10 +241,10 @@ def main() -> None:
 
 @contextmanager
 def _usable_settings() -> Iterator[None]:
-    """A setting that can't be used ends the program with a sentence."""
+    """A setting, or a database, that can't be used ends the program with a sentence."""
     try:
         yield
-    except InvalidSettings as error:
+    except (InvalidSettings, UnusableDatabase) as error:
         typer.echo(f"fusebox: {error}", err=True)
         raise typer.Exit(2) from None
 

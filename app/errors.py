@@ -27,6 +27,10 @@ class AppError(Exception):
         self.facts = facts
 
 
+class UnusableDatabase(Exception):
+    """A process can't start on this database; the operator's problem. The text says why, and names no password."""
+
+
 class InvalidOption(AppError):
     """An option has a value that it can't have."""
 

@@ -49,7 +49,7 @@ ALLOWED: dict[str, set[str]] = {
     "app.commands.verify_gpu": {
         *{"app.errors", "app.options", "app.report", "app.settings", "app.devices", "app.sandbox"},
     },
-    "app.__main__": {"app.settings", "app.commands", "app.worker", "app.start"},
+    "app.__main__": {"app.errors", "app.settings", "app.commands", "app.worker", "app.start"},
     "app.start": {"app.__main__"},
     "app.engine": {"app.errors", "app.options", "app.report"},
     # The evidence stays independent: neither a description nor the numeric reading knows the algebra.

@@ -15,11 +15,10 @@ from app.api.receiving.uploads import UploadLimits
 from app.api.routes import events, fuse, health, jobs, listing, pages, results
 from app.api.schemas import ProblemDocument
 from app.api.watching import Watch
-from app.jobs.database import open_database
 from app.jobs.keys import Keyring
-from app.jobs.queue import JobQueue, prepare_queue
+from app.jobs.opening import open_prepared
+from app.jobs.queue import JobQueue
 from app.jobs.quotas import Quotas
-from app.jobs.schema import create_tables
 from app.settings import Settings, service_version
 from app.storage import open_blobs
 
@@ -60,11 +59,9 @@ def connection_limits(settings: Settings) -> ConnectionLimits:
 
 
 def open_service(settings: Settings) -> Service:
-    """Connect to database, queue and blobs, creating what is missing. Raises InvalidSettings."""
+    """Connect to database, queue and blobs, creating what is missing. Raises InvalidSettings, UnusableDatabase."""
     given = settings.given_keys()
-    engine = open_database(settings.database)
-    prepare_queue(settings.database)
-    create_tables(engine)
+    engine = open_prepared(settings.database)
     stopping = Event()
     return Service(
         engine=engine,

@@ -6,14 +6,13 @@ import resource
 import socket
 from types import FrameType
 
-import sqlalchemy as sa
 import uvicorn
 
 from app.api.deps import Service
 from app.api.main import build_api, connection_limits, guarded, open_service
 from app.api.network.connection import bounded
 from app.jobs.keys import first_key
-from app.settings import InvalidSettings, Settings, make_data_dir
+from app.settings import Settings, make_data_dir
 
 # A transfer that is still going on when the service stops is cut off after this time.
 _GRACE_SECONDS = 5
@@ -73,13 +72,9 @@ def _tell_who_may_enter(service: Service, settings: Settings) -> None:
 
 
 def run_api(settings: Settings) -> None:
-    """Serve until SIGTERM or SIGINT. Raises InvalidSettings."""
+    """Serve until SIGTERM or SIGINT. Raises InvalidSettings, UnusableDatabase."""
     make_data_dir(settings)
-    try:
-        service = open_service(settings)
-    except sa.exc.OperationalError as error:
-        # The driver's words name host and port, and no password.
-        raise InvalidSettings(f"the database can't be used: {str(error.orig).strip().splitlines()[0]}") from None
+    service = open_service(settings)
     _tell_who_may_enter(service, settings)
     _raise_file_limit()
     logging.getLogger("uvicorn.access").addFilter(_without_query)

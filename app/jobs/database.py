@@ -11,6 +11,8 @@ BUSY_MILLISECONDS = 30_000
 # How long a caller waits for a connection that does not come.
 _POOL_SECONDS = 10
 # A server that is gone without a word is noticed: else a request would hang for the system's own many minutes.
+# What a server of another encoding says can be read too, and be told.
+_POSTGRES_TEXT = {"client_encoding": "utf8"}
 _POSTGRES_PATIENCE = {"connect_timeout": "5", "tcp_user_timeout": "15000"}
 
 
@@ -44,6 +46,7 @@ def open_database(url: str) -> sa.Engine:
         pool_pre_ping=True,
         pool_size=10,
         pool_timeout=_POOL_SECONDS,
+        connect_args=_POSTGRES_TEXT,
     )
 
 

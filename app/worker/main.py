@@ -14,11 +14,10 @@ from typing import NoReturn
 
 import sqlalchemy as sa
 
-from app.jobs.database import open_database
 from app.jobs.liveness import Reaper, beat, worker_ids
-from app.jobs.queue import JobQueue, consume, prepare_queue
+from app.jobs.opening import open_prepared
+from app.jobs.queue import JobQueue, consume
 from app.jobs.retention import Retention
-from app.jobs.schema import create_tables
 from app.sandbox.limits import machine_memory
 from app.sandbox.supervisor import Forge
 from app.settings import Settings, make_data_dir
@@ -69,7 +68,7 @@ class _Turn:
 def run_worker(settings: Settings, *, waits: bool = False) -> NoReturn:
     """Work until SIGTERM or SIGINT; then let the job run on for `drain_seconds` and hand back what is left.
 
-    A GPU that does not work is waited for, or refused. Raises InvalidSettings.
+    A GPU that does not work is waited for, or refused. Raises InvalidSettings, UnusableDatabase.
     """
     make_data_dir(settings)
     stop = threading.Event()
@@ -78,9 +77,7 @@ def run_worker(settings: Settings, *, waits: bool = False) -> NoReturn:
     worker = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
     # Before the database is touched: what is refused leaves nothing behind.
     device = None if waits else usable_device(settings)
-    engine = open_database(settings.database)
-    prepare_queue(settings.database)
-    create_tables(engine)
+    engine = open_prepared(settings.database)
     queue = JobQueue(engine)
     blobs = open_blobs(settings.blobs)
     reaper = Reaper(engine, queue, worker, settings.dead_after_seconds, settings.max_attempts)

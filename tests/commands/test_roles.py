@@ -4,6 +4,7 @@ import os
 import socket
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -47,11 +48,12 @@ def test_an_installation_without_torch_says_which_extra_holds_it(arguments: tupl
     assert "Traceback" not in ended.stderr
 
 
-def test_a_database_that_can_not_be_reached_ends_the_api_with_a_sentence(tmp_path: Path) -> None:
+@pytest.mark.parametrize("role", ["api", "worker"])
+def test_a_database_that_can_not_be_reached_ends_a_role_with_a_sentence(role: str, tmp_path: Path) -> None:
     program = "import os, sys; os.environ['FUSEBOX_DATABASE_URL'] = 'postgresql://u:hunter2@127.0.0.1:9/x'; "
     program += "from app.__main__ import main; main()"
 
-    ended = _ended("-c", program, "api", "--data-dir", str(tmp_path))
+    ended = _ended("-c", program, role, "--data-dir", str(tmp_path))
 
     assert ended.returncode == 2
     assert "the database can't be used: " in ended.stderr
@@ -64,3 +66,10 @@ def test_help_tells_the_defaults() -> None:
 
     for default in ("127.0.0.1", "8000", "./data"):
         assert default in shown
+
+
+@pytest.mark.parametrize(("program", "name"), [("app", "fusebox"), ("fusebox_client", "fusebox-client")])
+def test_both_programs_tell_their_version(program: str, name: str) -> None:
+    shown = _ended("-m", program, "--version")
+
+    assert (shown.returncode, shown.stdout) == (0, f"{version(name)}\n")

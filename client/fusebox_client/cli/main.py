@@ -2,6 +2,8 @@
 
 import io
 import sys
+from importlib import metadata
+from typing import Annotated
 
 import typer
 
@@ -22,10 +24,26 @@ def build() -> typer.Typer:
         pretty_exceptions_enable=False,
         cls=Commands,
     )
+    cli.callback()(_about)
     for command in (submit, status, wait, download, report, cancel):
         cli.command()(command)
     cli.command("list")(list_jobs)
     return cli
+
+
+def _say_version(asked: bool) -> None:
+    if asked:
+        typer.echo(metadata.version("fusebox-client"))
+        raise typer.Exit
+
+
+_Version = Annotated[
+    bool, typer.Option("--version", help="Print the version and end.", is_eager=True, callback=_say_version)
+]
+
+
+def _about(version: _Version = False) -> None:
+    pass
 
 
 def main() -> None:
