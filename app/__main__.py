@@ -14,7 +14,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from app.errors import UnusableDatabase
+from app.errors import CanNotStart
 from app.settings import InvalidSettings, read_settings, service_version
 from app.start import loaded
 
@@ -241,10 +241,10 @@ def main() -> None:
 
 @contextmanager
 def _usable_settings() -> Iterator[None]:
-    """A setting, or a database, that can't be used ends the program with a sentence."""
+    """A setting, database or store that can't be used ends the program with a sentence."""
     try:
         yield
-    except (InvalidSettings, UnusableDatabase) as error:
+    except (InvalidSettings, CanNotStart) as error:
         typer.echo(f"fusebox: {error}", err=True)
         raise typer.Exit(2) from None
 
@@ -253,7 +253,9 @@ def _need_torch() -> None:
     """Found, not imported: what an installation of the API alone does not hold is told in a sentence."""
     if importlib.util.find_spec("torch") is None:
         typer.echo(
-            "fusebox: this command needs torch, which is in the extra worker: pip install -e '.[worker]'", err=True
+            "fusebox: this command needs torch, which is in the extra worker (pip install -e '.[worker]') "
+            "and in the default image",
+            err=True,
         )
         raise typer.Exit(2)
 

@@ -27,8 +27,8 @@ class AppError(Exception):
         self.facts = facts
 
 
-class UnusableDatabase(Exception):
-    """A process can't start on this database; the operator's problem. The text says why, and names no password."""
+class CanNotStart(Exception):
+    """A process can't work with this database or store; the operator's problem. The text names no password."""
 
 
 class InvalidOption(AppError):

@@ -290,7 +290,10 @@ def make_data_dir(settings: Settings) -> None:
     except OSError as error:
         raise InvalidSettings(f"FUSEBOX_DATA_DIR is '{place}': {error.strerror}") from None
     if not os.access(place, os.R_OK | os.W_OK | os.X_OK):
-        raise InvalidSettings(f"FUSEBOX_DATA_DIR is '{place}': it may not be read and written")
+        user = f"{os.getuid()}:{os.getgid()}"
+        raise InvalidSettings(
+            f"FUSEBOX_DATA_DIR is '{place}': user {user} may not read and write it: chown -R {user} {place}"
+        )
 
 
 def _sentence(problem: Any) -> str:

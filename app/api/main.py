@@ -59,7 +59,7 @@ def connection_limits(settings: Settings) -> ConnectionLimits:
 
 
 def open_service(settings: Settings) -> Service:
-    """Connect to database, queue and blobs, creating what is missing. Raises InvalidSettings, UnusableDatabase."""
+    """Connect to database, queue and blobs, creating what is missing. Raises InvalidSettings, CanNotStart."""
     given = settings.given_keys()
     engine = open_prepared(settings.database)
     stopping = Event()

@@ -72,7 +72,7 @@ def _tell_who_may_enter(service: Service, settings: Settings) -> None:
 
 
 def run_api(settings: Settings) -> None:
-    """Serve until SIGTERM or SIGINT. Raises InvalidSettings, UnusableDatabase."""
+    """Serve until SIGTERM or SIGINT. Raises InvalidSettings, CanNotStart."""
     make_data_dir(settings)
     service = open_service(settings)
     _tell_who_may_enter(service, settings)

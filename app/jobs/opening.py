@@ -2,15 +2,20 @@
 
 import sqlalchemy as sa
 
-from app.errors import UnusableDatabase
+from app.errors import CanNotStart
 from app.jobs.database import open_database
 from app.jobs.queue import prepare_queue
 from app.jobs.schema import create_tables
 
 
 def open_prepared(url: str) -> sa.Engine:
-    """An engine over a database with all tables, those that were missing created. Raises UnusableDatabase."""
-    engine = open_database(url)
+    """An engine over a database with all tables, those that were missing created. Raises CanNotStart."""
+    try:
+        engine = open_database(url)
+    except (sa.exc.ArgumentError, ValueError) as error:
+        raise CanNotStart(f"FUSEBOX_DATABASE_URL is no address of a database: {error}") from None
+    except OSError as error:
+        raise CanNotStart(f"FUSEBOX_DATABASE_URL names {error.filename}: {error.strerror}") from None
     try:
         _check_encoding(engine)
         prepare_queue(url)
@@ -18,7 +23,7 @@ def open_prepared(url: str) -> sa.Engine:
     except sa.exc.DBAPIError as error:
         # The driver's words name host and port, and no password.
         engine.dispose()
-        raise UnusableDatabase(f"the database can't be used: {str(error.orig).strip().splitlines()[0]}") from None
+        raise CanNotStart(f"the database can't be used: {str(error.orig).strip().splitlines()[0]}") from None
     return engine
 
 
@@ -30,7 +35,7 @@ def _check_encoding(engine: sa.Engine) -> None:
         encoding = connection.execute(sa.text("SHOW server_encoding")).scalar_one()
     if encoding != "UTF8":
         engine.dispose()
-        raise UnusableDatabase(
+        raise CanNotStart(
             f"the database can't be used: its encoding is {encoding}, and must be UTF8: "
             "CREATE DATABASE fusebox ENCODING 'UTF8' TEMPLATE template0"
         )

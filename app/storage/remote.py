@@ -11,7 +11,7 @@ import obstore
 from obstore.exceptions import BaseError, NotFoundError
 from obstore.store import ObjectStore, from_url
 
-from app.errors import StorageUnavailable
+from app.errors import CanNotStart, StorageUnavailable
 from app.storage.blobs import BlobNotFound, Blobs
 from app.storage.local import LocalBlobs
 
@@ -27,10 +27,14 @@ def open_blobs(url: str) -> Blobs:
     """The store that a URL names: `file:///srv/blobs`, `s3://bucket/prefix`, `gs://`, `az://`, `memory:///`.
 
     Credentials and end points come from the usual variables of each cloud (`AWS_ACCESS_KEY_ID`, `AWS_ENDPOINT_URL`...).
+    Raises CanNotStart where a directory can't be made.
     """
     parts = urlsplit(url)
     if parts.scheme == "file":
-        return LocalBlobs(Path(unquote(parts.path)))
+        try:
+            return LocalBlobs(Path(unquote(parts.path)))
+        except OSError as error:
+            raise CanNotStart(f"FUSEBOX_BLOB_URL names {error.filename}: {error.strerror}") from None
     if parts.scheme == "memory":
         return RemoteBlobs(from_url(url))
     # No client options: any at all would make the library forget those of the environment (AWS_ALLOW_HTTP).

@@ -68,7 +68,7 @@ class _Turn:
 def run_worker(settings: Settings, *, waits: bool = False) -> NoReturn:
     """Work until SIGTERM or SIGINT; then let the job run on for `drain_seconds` and hand back what is left.
 
-    A GPU that does not work is waited for, or refused. Raises InvalidSettings, UnusableDatabase.
+    A GPU that does not work is waited for, or refused. Raises InvalidSettings, CanNotStart.
     """
     make_data_dir(settings)
     stop = threading.Event()

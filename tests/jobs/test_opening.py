@@ -3,7 +3,7 @@
 import pytest
 import sqlalchemy as sa
 
-from app.errors import UnusableDatabase
+from app.errors import CanNotStart
 from app.jobs.opening import open_prepared
 
 
@@ -22,7 +22,7 @@ def test_a_database_that_can_not_keep_any_text_is_told_with_what_to_do(postgres:
         )
     engine.dispose()
 
-    with pytest.raises(UnusableDatabase, match="SQL_ASCII, and must be UTF8: CREATE DATABASE"):
+    with pytest.raises(CanNotStart, match="SQL_ASCII, and must be UTF8: CREATE DATABASE"):
         open_prepared(f"{postgres}/bytes")
 
 
@@ -34,8 +34,22 @@ def test_a_database_that_can_not_keep_any_text_is_told_with_what_to_do(postgres:
 def test_a_database_that_is_not_there_is_told_without_a_password(postgres: str, path: str, said: str) -> None:
     url = f"{postgres}{path}" if path == "/nowhere" else f"postgresql://fusebox:secret{path}"
 
-    with pytest.raises(UnusableDatabase, match=said) as raised:
+    with pytest.raises(CanNotStart, match=said) as raised:
         open_prepared(url)
 
     assert "secret" not in str(raised.value)
     assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        ("postgresql://fusebox:secret@host:port/x", "is no address of a database"),
+        ("sqlite:////proc/nowhere/fusebox.sqlite", "names /proc/nowhere: No such file or directory"),
+    ],
+)
+def test_an_address_that_leads_nowhere_is_told(url: str, said: str) -> None:
+    with pytest.raises(CanNotStart, match=said) as raised:
+        open_prepared(url)
+
+    assert "secret" not in str(raised.value)

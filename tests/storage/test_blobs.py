@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from obstore.store import MemoryStore
 
-from app.errors import StorageUnavailable
+from app.errors import CanNotStart, StorageUnavailable
 from app.storage import BlobNotFound, Blobs, LocalBlobs, RemoteBlobs, input_key, job_prefix, open_blobs, output_keys
 
 _ROOT = Path(__file__).resolve().parent.parent.parent
@@ -119,6 +119,11 @@ def test_a_store_is_chosen_by_its_url(tmp_path: Path) -> None:
     assert isinstance(open_blobs((tmp_path / "with space").as_uri()), LocalBlobs)
     assert (tmp_path / "with space").is_dir()
     assert isinstance(open_blobs("memory:///"), RemoteBlobs)
+
+
+def test_a_directory_that_can_not_be_made_is_told() -> None:
+    with pytest.raises(CanNotStart, match="FUSEBOX_BLOB_URL names /proc/nowhere: No such file or directory"):
+        open_blobs("file:///proc/nowhere")
 
 
 def test_a_local_input_is_handed_over_without_a_copy(tmp_path: Path) -> None:
