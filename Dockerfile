@@ -91,7 +91,7 @@ COPY --from=api-packages /opt/fusebox /opt/fusebox
 COPY --from=api-sbom /fusebox.cdx.json /usr/share/fusebox/
 COPY --from=package /package /opt/fusebox
 EXPOSE 8000
-HEALTHCHECK --interval=15s --timeout=10s --start-period=60s CMD ["fusebox", "health", "api"]
+HEALTHCHECK --interval=15s --timeout=30s --start-period=60s CMD ["fusebox", "health", "api"]
 CMD ["api"]
 ARG VERSION=unknown REVISION=unknown CREATED=unknown SOURCE=unknown
 LABEL org.opencontainers.image.title="fusebox-api" \
@@ -109,7 +109,7 @@ COPY --from=package /package /opt/fusebox
 # Read by the host's NVIDIA runtime: which GPUs, and what of the driver. Without one they mean nothing.
 ENV NVIDIA_VISIBLE_DEVICES=all \
     NVIDIA_DRIVER_CAPABILITIES=compute,utility
-HEALTHCHECK --interval=15s --timeout=10s --start-period=60s CMD ["fusebox", "health", "worker"]
+HEALTHCHECK --interval=15s --timeout=30s --start-period=60s CMD ["fusebox", "health", "worker"]
 CMD ["worker"]
 ARG VERSION=unknown REVISION=unknown CREATED=unknown SOURCE=unknown
 LABEL org.opencontainers.image.title="fusebox" \
@@ -122,5 +122,5 @@ LABEL org.opencontainers.image.title="fusebox" \
 
 FROM worker AS fusebox
 EXPOSE 8000
-HEALTHCHECK --interval=15s --timeout=10s --start-period=60s CMD ["fusebox", "health"]
+HEALTHCHECK --interval=15s --timeout=30s --start-period=60s CMD ["fusebox", "health"]
 CMD ["serve"]
