@@ -7,9 +7,8 @@ from datetime import UTC, datetime
 import sqlalchemy as sa
 import typer
 
-from app.jobs.database import open_database
 from app.jobs.keys import KeyRefused, add_key, given_owner, list_keys, revoke_key
-from app.jobs.schema import create_tables
+from app.jobs.opening import open_prepared
 from app.settings import Settings, make_data_dir
 
 
@@ -52,9 +51,8 @@ def revoke(settings: Settings, id_or_name: str, cancel_jobs: bool) -> int:
 @contextmanager
 def _database(settings: Settings) -> Iterator[sa.Engine]:
     make_data_dir(settings)
-    engine = open_database(settings.database)
+    engine = open_prepared(settings.database)
     try:
-        create_tables(engine)
         yield engine
     finally:
         engine.dispose()
