@@ -61,6 +61,9 @@ class JobView(_View):
     finished_at: datetime | None
     attempts: int = Field(description="How often work on the job was begun.")
     options: FuseOptions
+    unknown_options: list[str] = Field(
+        description="Options of this job that this version does not know: a newer one accepted it."
+    )
     input: FileView
     probe: FileView | None = Field(description="The caller's own inputs for the comparison.")
     recognised: Recognised | None = Field(description="What the file was found to hold, before anything is fused.")
@@ -140,6 +143,7 @@ def view_job(job: Job, base_url: str) -> JobView:
         finished_at=None if job.finished_at is None else _time(job.finished_at),
         attempts=job.attempt,
         options=job.options,
+        unknown_options=list(job.unknown_options),
         input=_file(job.input),
         probe=job.probe and _file(job.probe),
         recognised=job.recognised,

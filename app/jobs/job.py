@@ -55,6 +55,7 @@ class Job:
     finished_at: float | None
     probe: Input | None = None  # the caller's own inputs for the comparison
     revision: int = 0  # grows with every change
+    unknown_options: tuple[str, ...] = ()  # that a newer version accepted: this one can't do the job
     queue_position: int | None = None  # while it is queued, where it was asked for: 1 is the next
 
     @property

@@ -14,6 +14,7 @@ from app.errors import InternalError, Problem, WorkerCrashed
 from app.jobs.database import now
 from app.jobs.job import ACTIVE, FINISHED, Input, Job, Output, Phase
 from app.jobs.schema import add_event, jobs
+from app.jobs.stored import options_of, part_of, phase_of, recognised_of, stored_options
 from app.options import FuseOptions
 from app.report import Recognised
 
@@ -32,7 +33,7 @@ def insert_job(
     row = jobs.insert().values(
         id=job_id,
         state="queued",
-        options=options.model_dump(mode="json"),
+        options=stored_options(options),
         input=asdict(source),
         probe=probe and asdict(probe),
         input_bytes=source.bytes + (probe.bytes if probe else 0),
@@ -179,22 +180,26 @@ def _count_death(connection: sa.Connection, held: sa.ColumnElement[bool], proble
 
 def job_of(row: sa.RowMapping | Mapping[str, Any]) -> Job:
     """A row of the jobs table, with or without the place in the queue, as a value."""
+    options, unknown = options_of(row["options"])
+    source = part_of(Input, row["input"])
+    assert source is not None
     return Job(
         id=row["id"],
         state=row["state"],
-        phase=row["phase"],
-        options=FuseOptions.model_validate(row["options"]),
-        input=Input(**row["input"]),
-        output=None if row["output"] is None else Output(**row["output"]),
-        problem=None if row["problem"] is None else Problem(**row["problem"]),
-        recognised=None if row["recognised"] is None else Recognised.model_validate(row["recognised"]),
+        phase=phase_of(row["phase"]),
+        options=options,
+        unknown_options=unknown,
+        input=source,
+        output=part_of(Output, row["output"]),
+        problem=part_of(Problem, row["problem"]),
+        recognised=recognised_of(row["recognised"]),
         owner=row["owner"],
         attempt=row["attempt"],
         worker=row["worker"],
         created_at=row["created_at"],
         started_at=row["started_at"],
         finished_at=row["finished_at"],
-        probe=None if row["probe"] is None else Input(**row["probe"]),
+        probe=part_of(Input, row["probe"]),
         revision=row["revision"] or 0,
         queue_position=row.get("queue_position"),
     )

@@ -14,6 +14,7 @@ from app.errors import (
     DiskFull,
     ForbiddenCall,
     InternalError,
+    InvalidOption,
     JobExpired,
     OutOfMemory,
     Problem,
@@ -111,6 +112,8 @@ def run_job(bench: Bench, job_id: str) -> None:
 
 def _attempt(bench: Bench, job: Job, directory: Path) -> bool:
     """Run the child and act on what became of it; True if the job is to be tried again."""
+    if job.unknown_options:
+        raise _newer(job.unknown_options)
     (directory / "work").mkdir(parents=True, mode=0o700)
     try:
         bench.blobs.place(job.input.key, directory / "input")
@@ -191,6 +194,14 @@ def _broken(job: Job, error: Exception) -> AppError:
         return full
     log.exception("job.broken job_id=%s", job.id)
     return InternalError("The worker failed at this job.", remedy="Try again; its log says more.")
+
+
+def _newer(unknown: tuple[str, ...]) -> InvalidOption:
+    return InvalidOption(
+        f"The worker that took this job does not know {', '.join(unknown)}: a newer version accepted it.",
+        remedy="Upload the file again, without these options where the service stays as it is now.",
+        unknown=list(unknown),
+    )
 
 
 def _overdue(seconds: float) -> TimedOut:

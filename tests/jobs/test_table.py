@@ -1,13 +1,14 @@
 import threading
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import pytest
 import sqlalchemy as sa
 
 from app.errors import Problem, WorkerCrashed
 from app.jobs import table
+from app.jobs.history import list_jobs
 from app.jobs.job import Input, Output
-from app.jobs.schema import create_tables
+from app.jobs.schema import create_tables, jobs
 from app.options import FuseOptions
 from app.report import Recognised
 
@@ -31,6 +32,40 @@ def test_a_job_is_read_as_it_was_accepted(engine: sa.Engine, job_id: str) -> Non
     assert job.options == FuseOptions(max_error=1e-3, strict=True)
     assert job.input == _INPUT
     assert table.read_job(engine, "b") is None
+
+
+def test_only_what_the_caller_asked_for_is_stored(engine: sa.Engine, job_id: str) -> None:
+    with engine.connect() as connection:
+        stored = connection.execute(sa.select(jobs.c.options)).scalar_one()
+
+    # A version without the other options reads this row.
+    assert stored == {"max_error": 1e-3, "strict": True}
+
+
+def test_a_row_of_a_newer_version_is_read_as_far_as_it_is_known(engine: sa.Engine, job_id: str) -> None:
+    found = Recognised(
+        format="onnx", family=None, source="", model_class="", classes=None, dtype="float32", parameters=3
+    )
+    newer = {
+        "options": {"strict": True, "dtype": "float4", "turbo": 9},
+        "input": {**asdict(_INPUT), "md5": "x"},
+        "output": {**asdict(_OUTPUT), "signature": "x"},
+        "problem": {**asdict(_PROBLEM), "hint": "x"},
+        "recognised": {**found.model_dump(mode="json"), "sparsity": 0.5},
+        "phase": "signing",
+    }
+    with engine.begin() as connection:
+        connection.execute(jobs.update().values(**newer))
+
+    job = table.read_job(engine, job_id)
+
+    assert job is not None
+    assert (job.options, job.unknown_options) == (FuseOptions(strict=True), ("dtype", "turbo"))
+    assert (job.input, job.output, job.problem, job.phase) == (_INPUT, _OUTPUT, _PROBLEM, None)
+    assert job.recognised == found
+    with engine.begin() as connection:
+        connection.execute(jobs.update().values(recognised={"sparsity": 0.5}))
+    assert list_jobs(engine, None, 10)[0].recognised is None
 
 
 @pytest.mark.parametrize("odd", ["", "a\0b", "\0", "\ufffd", "' OR '1'='1", "a" * 10_000])

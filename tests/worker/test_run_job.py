@@ -15,7 +15,7 @@ from app.devices.choice import Device
 from app.jobs import table
 from app.jobs.database import open_database
 from app.jobs.job import Input, Job
-from app.jobs.schema import create_tables
+from app.jobs.schema import create_tables, jobs
 from app.options import FuseOptions
 from app.report import Report
 from app.sandbox.supervisor import Forge
@@ -172,6 +172,19 @@ def test_a_job_whose_upload_is_gone_says_so(bench: Bench) -> None:
     problem = _read(bench, job_id).problem
     assert problem is not None
     assert problem.code == "job-expired"
+
+
+def test_a_job_with_an_option_that_only_a_newer_version_has_fails_with_its_name(bench: Bench, checkpoint: Path) -> None:
+    job_id = _accept(bench, checkpoint.read_bytes())
+    with bench.engine.begin() as connection:
+        connection.execute(jobs.update().values(options={"turbo": 9}))
+
+    run_job(bench, job_id)
+
+    job = _read(bench, job_id)
+    assert job.problem is not None
+    assert (job.state, job.problem.code, job.problem.facts) == ("failed", "invalid-option", {"unknown": ["turbo"]})
+    assert "turbo" in job.problem.detail
 
 
 def test_a_canceled_job_is_not_begun(bench: Bench) -> None:

@@ -19,6 +19,7 @@ _JOB: Final[dict[str, Any]] = {
     "finished_at": None,
     "attempts": 1,
     "options": FuseOptions(max_error=1e-4).model_dump(mode="json"),
+    "unknown_options": [],
     "input": {"filename": "yolov7.pt", "bytes": 75_587_165, "sha256": "1b" * 32},
     "probe": {"filename": "images.npy", "bytes": 9_830_528, "sha256": "2c" * 32},
     "recognised": Recognised(
