@@ -40,7 +40,7 @@ ALLOWED: dict[str, set[str]] = {
     },
     "app.commands": {"app.errors", "app.options", "app.report", "app.settings", "app.sandbox.confine"},
     "app.commands.api": {"app.settings", "app.api", "app.jobs.keys"},
-    "app.commands.heartbeat": {"app.settings", "app.jobs.database", "app.jobs.present"},
+    "app.commands.heartbeat": {"app.settings", "app.jobs.database", "app.jobs.present", "app.jobs.refused"},
     "app.commands.keys": {"app.settings", "app.jobs"},
     "app.commands.local": {
         *{"app.errors", "app.options", "app.report", "app.settings", "app.engine", "app.devices"},

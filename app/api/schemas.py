@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from app.jobs.job import Input, Job, Output, Phase, State
 from app.jobs.liveness import DeviceHealth, DeviceState
+from app.jobs.refused import Refusal
 from app.options import FuseOptions
 from app.report import Recognised
 
@@ -100,6 +101,22 @@ class DeviceView(_View):
         return DeviceView(device=health.device, state=health.state, error=health.error, since=since)
 
 
+class RefusalView(_View):
+    """Why a worker does not start."""
+
+    device: str = Field(description="What it was to compute on, as FUSEBOX_DEVICE says it.")
+    code: str = Field(description="`device-unusable` or `not-confined`.")
+    reason: str = Field(description="Stable name of the reason: `no-gpu`, `no-landlock` and others.")
+    detail: str
+    remedy: str
+    at: datetime
+
+    @staticmethod
+    def of(one: Refusal) -> "RefusalView":
+        told = {"code": one.code, "reason": one.reason, "detail": one.detail, "remedy": one.remedy}
+        return RefusalView(device=one.device, at=_time(one.refused_at), **told)
+
+
 class Health(_View):
     ready: bool
     checks: dict[str, str]
@@ -108,6 +125,10 @@ class Health(_View):
         "instead with FUSEBOX_SANDBOX (`partial`, `off`); the weakest of all workers'. `unknown` without a worker."
     )
     devices: list[DeviceView] = Field(description="How the device of each live worker fares.")
+    refused: list[RefusalView] = Field(
+        description="Why workers do not start: what those said in the last 15 minutes that were tried since one began "
+        "to work, the latest first."
+    )
 
 
 def problem_document(

@@ -7,6 +7,7 @@ import typer
 from app.settings import Settings
 
 _SECONDS = 5.0
+_LONGEST_ANSWER = 64 << 10
 _OF_EVERY_ADDRESS = {"0.0.0.0": "127.0.0.1", "::": "::1"}
 
 
@@ -19,9 +20,9 @@ def ask(settings: Settings, path: str) -> int:
     try:
         connection.request("GET", path, headers={"Host": names[0]} if names else {})
         answer = connection.getresponse()
-        typer.echo(answer.read(4096).decode(errors="replace").strip())
+        typer.echo(answer.read(_LONGEST_ANSWER).decode(errors="replace").strip())
         return 0 if answer.status == http.HTTPStatus.OK else 1
-    except (OSError, http.client.HTTPException) as error:
+    except (OSError, UnicodeError, http.client.HTTPException) as error:  # UnicodeError: of a name that is none
         typer.echo(f"{path} of {host}, port {settings.port}: {error or type(error).__name__}")
         return 1
     finally:

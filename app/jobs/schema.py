@@ -61,6 +61,18 @@ workers = sa.Table(
     sa.Column("heir_since", sa.Float(53)),
 )
 
+# Why workers do not start, one row for each host and device: what the API can tell of those that have no heartbeat.
+refused = sa.Table(
+    "fusebox_refused_workers",
+    metadata,
+    sa.Column("host", sa.Text, primary_key=True),
+    sa.Column("device", sa.Text, primary_key=True),  # as it is asked for
+    sa.Column("refused_at", sa.Float(53), nullable=False),
+    sa.Column("code", sa.Text, nullable=False),
+    sa.Column("reason", sa.Text, nullable=False),
+    sa.Column("detail", sa.Text, nullable=False),
+    sa.Column("remedy", sa.Text, nullable=False),
+)
 
 keys = sa.Table(
     "fusebox_keys",

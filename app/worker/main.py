@@ -17,6 +17,7 @@ import sqlalchemy as sa
 from app.jobs.liveness import Reaper, beat, worker_ids
 from app.jobs.opening import open_prepared
 from app.jobs.queue import JobQueue, consume
+from app.jobs.refused import forget_refusals
 from app.jobs.retention import Retention
 from app.sandbox.limits import machine_memory
 from app.sandbox.supervisor import Forge
@@ -75,7 +76,7 @@ def run_worker(settings: Settings, *, waits: bool = False) -> NoReturn:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda _number, _frame: stop.set())
     worker = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
-    # Before the database is touched: what is refused leaves nothing behind.
+    # Before anything is begun: what is refused leaves its reason behind and nothing else.
     device = None if waits else usable_device(settings)
     engine = open_prepared(settings.database)
     queue = JobQueue(engine)
@@ -108,6 +109,7 @@ def run_worker(settings: Settings, *, waits: bool = False) -> NoReturn:
     retention = Retention(engine, queue, blobs, settings.retention, settings.row_retention)
     # Before the first job is taken: a worker that dies with a job must be known to have lived.
     say()
+    forget_refusals(engine)
     beats = _every(settings.heartbeat_seconds, say, stop)
     _every(settings.heartbeat_seconds, reaper.pass_once, stop)
     _every(settings.sweep_seconds, lambda: _sweep(retention, settings, engine), stop)

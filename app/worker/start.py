@@ -3,6 +3,7 @@
 import json
 import logging
 import os
+import socket
 import sys
 import threading
 from pathlib import Path
@@ -12,13 +13,20 @@ import sqlalchemy as sa
 
 from app.devices.choice import Device, find
 from app.devices.looking import look
-from app.errors import DeviceUnusable
+from app.errors import CanNotStart, DeviceUnusable
 from app.jobs.liveness import DeviceHealth, Reaper, beat
+from app.jobs.opening import open_prepared
+from app.jobs.refused import Refusal, tell_refusal
 from app.sandbox.proof import Demand, NotConfined, Proof, prove
 from app.sandbox.supervisor import Forge
 from app.settings import InvalidSettings, Settings, as_environment, service_version
 from app.worker.run_job import Bench
 from app.worker.waiting import wait_for_device
+
+# The code of a worker that refuses to work unconfined; no answer to a caller has it.
+NOT_CONFINED = "not-confined"
+_LESS = "FUSEBOX_SANDBOX=available starts the worker with as much as there is, where all uploads are your own"
+_SHOWN = 5
 
 _SHARE_OF_GPU = 0.9  # for one job: the rest is for CUDA itself
 
@@ -30,6 +38,7 @@ def usable_device(settings: Settings) -> Device:
     try:
         return find(settings.device, look)
     except DeviceUnusable as error:
+        _write_down(settings, _unusable(error, settings.device))
         raise InvalidSettings(f"{error.code}: {error.detail} {error.remedy}") from None
 
 
@@ -40,8 +49,11 @@ def awaited_device(settings: Settings, engine: sa.Engine, worker: str, reaper: R
         beat(engine, worker, device=health)
         reaper.pass_once()
 
+    def tell(error: DeviceUnusable) -> None:
+        _write_down(settings, _unusable(error, settings.device))
+
     device = wait_for_device(
-        settings.device, lambda: find(settings.device, look), say, stop, settings.heartbeat_seconds
+        settings.device, lambda: find(settings.device, look), say, tell, stop, settings.heartbeat_seconds
     )
     if device is None:
         beat(engine, worker, leaving=True)
@@ -77,11 +89,41 @@ def prove_confined(bench: Bench, settings: Settings, worker: str) -> Proof:
     try:
         proof = prove(bench.forge, settings.work_dir / worker / "proof", demand)
     except NotConfined as error:
-        raise InvalidSettings(
-            f"FUSEBOX_SANDBOX is {settings.sandbox!r}, and the kernel does not confine what works on uploads: {error}. "
-            "Linux 5.13 or later with Landlock and seccomp does (a container's own filter may forbid them); "
-            "FUSEBOX_SANDBOX=available starts the worker with as much of it as there is"
-        ) from None
+        why = f"FUSEBOX_SANDBOX is {settings.sandbox!r}, and "
+        if error.reason != "no-job":
+            why += "the kernel does not confine what works on uploads: "
+        remedy = f"{error.remedy}; {_LESS}." if settings.sandbox == "required" else f"{error.remedy}."
+        _write_down(
+            settings,
+            Refusal(settings.device, NOT_CONFINED, error.reason, f"{error.reason}: {why}{error.detail}.", remedy),
+        )
+        raise InvalidSettings(f"{NOT_CONFINED}: {error.reason}: {why}{_shortened(error)}. {remedy}") from None
     if proof.confinement != "full":
         log.warning("worker.not_confined confinement=%s wrong=%s", proof.confinement, "; ".join(proof.wrong))
     return proof
+
+
+def _write_down(settings: Settings, refusal: Refusal) -> None:
+    """Where the API finds it, if the database can be reached: it is told here in any case."""
+    try:
+        engine = open_prepared(settings.database)
+        try:
+            tell_refusal(engine, socket.gethostname(), refusal)
+        finally:
+            engine.dispose()
+    except (CanNotStart, sa.exc.SQLAlchemyError) as error:
+        log.warning(
+            "worker.refusal_not_told cause=%s", error if isinstance(error, CanNotStart) else type(error).__name__
+        )
+
+
+def _unusable(error: DeviceUnusable, wanted: str) -> Refusal:
+    return Refusal(wanted, error.code, str(error.facts["reason"]), error.detail, error.remedy)
+
+
+def _shortened(error: NotConfined) -> str:
+    """What is wrong with the confinement, with the first of it by name."""
+    if not error.wrong:
+        return error.detail
+    more = len(error.wrong) - _SHOWN
+    return f"{error.detail} ({'; '.join(error.wrong[:_SHOWN])}{f'; and {more} more' if more > 0 else ''})"

@@ -19,6 +19,7 @@ def wait_for_device(
     wanted: str,
     find: Callable[[], Device],
     beat: Callable[[DeviceHealth], object],
+    tell: Callable[[DeviceUnusable], object],
     stop: threading.Event,
     heartbeat_seconds: float,
     pauses: Iterator[float] | None = None,
@@ -32,6 +33,7 @@ def wait_for_device(
         except DeviceUnusable as error:
             health = DeviceHealth(wanted, "failed", str(error.facts["reason"]), began)
             pause = next(pauses)
+            tell(error)
             log.warning("%s", json.dumps({"event": "device.failed", "detail": error.detail, "again_in": pause}))
         until = time.monotonic() + pause
         while time.monotonic() < until and not stop.is_set():

@@ -30,7 +30,8 @@ class Server:
         self._settings = settings
         self._process: subprocess.Popen[bytes] | None = None
 
-    def start(self) -> None:
+    def start(self, answering: str | None = None) -> None:
+        """Return when this path is answered with 200; without one, when the role is ready."""
         plain = {name: value for name, value in os.environ.items() if not name.startswith("FUSEBOX_")}
         quick = {"FUSEBOX_DEAD_AFTER_SECONDS": "3", "FUSEBOX_HEARTBEAT_SECONDS": "0.5", "FUSEBOX_MIN_FREE_BYTES": "1"}
         quick["FUSEBOX_SANDBOX"] = MODE
@@ -43,7 +44,7 @@ class Server:
                 stderr=log,
                 start_new_session=True,
             )
-        path = "/readyz" if self._role == "serve" else "/livez"
+        path = answering or ("/readyz" if self._role == "serve" else "/livez")
         self.until(lambda: self._answers(path), seconds=90)
 
     @property

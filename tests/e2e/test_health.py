@@ -44,3 +44,28 @@ def test_where_nothing_runs_nothing_is_well(role: str, tmp_path: Path) -> None:
     server = Server(tmp_path / "data", role, {})
 
     assert _health(server, role)[0] == 1
+
+
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        ("postgresql://fusebox:hunter2@127.0.0.1:9/fusebox", "onnection refused"),
+        ("postgresql://fusebox:hunter2@host:port/x", "can't be asked"),
+        ("sqlite:////proc/nowhere/fusebox.sqlite", "asked: there is none at /proc/nowhere/fusebox.sqlite"),
+        ("sqlite:////dev/null", "the database can't be asked"),
+    ],
+)
+def test_a_worker_whose_database_can_not_be_asked_is_not_well_and_the_reason_is_told(
+    url: str, said: str, tmp_path: Path
+) -> None:
+    own = {"FUSEBOX_DATABASE_URL": url, "FUSEBOX_DATA_DIR": str(tmp_path / "data")}
+    plain = {name: value for name, value in os.environ.items() if not name.startswith("FUSEBOX_")}
+    command = [sys.executable, "-m", "app", "health", "worker"]
+
+    ended = subprocess.run(command, cwd=_ROOT, env=plain | own, capture_output=True, text=True, check=False, timeout=60)
+
+    assert (ended.returncode, ended.stderr) == (1, "")
+    assert said in ended.stdout
+    assert ended.stdout.count("\n") == 1
+    assert "hunter2" not in ended.stdout
+    assert not (tmp_path / "data").exists(), "who asks makes nothing"

@@ -64,9 +64,10 @@ def _finds(results: list[Device | str]) -> Callable[[], Device]:
 
 def test_a_worker_without_a_device_lives_and_looks_again_until_there_is_one() -> None:
     told: list[DeviceHealth] = []
+    refused: list[DeviceUnusable] = []
     find = _finds(["gpu-broken", "no-gpu", DEVICE])
 
-    found = wait_for_device("cuda:0", find, told.append, threading.Event(), 0.01, iter([0.02, 0.01]))
+    found = wait_for_device("cuda:0", find, told.append, refused.append, threading.Event(), 0.01, iter([0.02, 0.01]))
 
     assert found == DEVICE
     assert {(one.device, one.state, one.error) for one in told} == {
@@ -74,11 +75,13 @@ def test_a_worker_without_a_device_lives_and_looks_again_until_there_is_one() ->
         ("cuda:0", "failed", "no-gpu"),
     }
     assert len({one.since for one in told}) == 1
+    assert [error.facts["reason"] for error in refused] == ["gpu-broken", "no-gpu"]
 
 
 def test_a_worker_that_waits_can_be_stopped() -> None:
     stop = threading.Event()
+    find = _finds(["no-gpu"] * 9)
 
-    found = wait_for_device("cuda:0", _finds(["no-gpu"] * 9), lambda _: stop.set(), stop, 0.01, iter([0.05] * 9))
+    found = wait_for_device("cuda:0", find, lambda _: stop.set(), lambda _: None, stop, 0.01, iter([0.05] * 9))
 
     assert found is None

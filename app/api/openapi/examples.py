@@ -51,6 +51,7 @@ _HEALTH: Final[dict[str, Any]] = {
     "checks": {"database": "ok", "blobs": "ok", "worker": "ok"},
     "sandbox": "full",
     "devices": [{"device": "cuda:0", "state": "ok", "error": None, "since": "2026-11-28T09:00:00Z"}],
+    "refused": [],
 }
 # By the name of the schema. They are put into the finished document: the framework drops every null on its way there.
 EXAMPLES: Final = {"JobView": _JOB, "JobPage": _PAGE, "Health": _HEALTH}

@@ -9,8 +9,9 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 
 from app.api.deps import Service, ServiceDep
 from app.api.openapi.documented import documented
-from app.api.schemas import DeviceView, Health, Sandbox
+from app.api.schemas import DeviceView, Health, RefusalView, Sandbox
 from app.jobs.liveness import LiveWorker, live_workers
+from app.jobs.refused import Refusal, read_refusals
 
 _WEAKEST_FIRST: tuple[Sandbox, ...] = ("unknown", "off", "partial", "full")
 
@@ -31,8 +32,8 @@ async def livez() -> str:
 @router.head("/readyz", include_in_schema=False)
 @router.get("/readyz", tags=["health"], response_model=Health, responses=_HEALTH)
 async def readyz(service: ServiceDep) -> Response:
-    """Database, blob store and at least one worker are there; how what works on uploads is confined, and
-    how the devices fare."""
+    """Database, blob store and at least one worker are there; how what works on uploads is confined, how the devices
+    fare, and why workers do not start."""
     health = await service.readiness.read(lambda: _look(service))
     return JSONResponse(
         health.model_dump(mode="json"), 200 if health.ready else 503, headers={"Cache-Control": "no-store"}
@@ -51,6 +52,7 @@ def _look(service: Service) -> Health:
         checks=checks,
         sandbox=_sandbox(workers.alive),
         devices=[DeviceView.of(one.device) for one in workers.alive if one.device is not None],
+        refused=[RefusalView.of(one) for one in workers.refused],
     )
 
 
@@ -60,8 +62,10 @@ class _Workers:
 
     service: Service
     alive: list[LiveWorker] = field(default_factory=list)
+    refused: list[Refusal] = field(default_factory=list)
 
     def need_one(self) -> None:
+        self.refused = read_refusals(self.service.engine)
         self.alive = live_workers(self.service.engine, self.service.dead_after_seconds)
         if not self.alive:
             raise NoLiveWorker

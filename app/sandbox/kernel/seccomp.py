@@ -3,10 +3,11 @@
 import ctypes
 import platform
 
+from app.sandbox.kernel.bpf import KILL
 from app.sandbox.kernel.numbers import ARCHITECTURES, Architecture
 from app.sandbox.kernel.system import call
 
-_SET_MODE_FILTER = 1
+_SET_MODE_FILTER, _GET_ACTION_AVAILABLE = 1, 2
 _ALL_THREADS = 1  # SECCOMP_FILTER_FLAG_TSYNC
 _INSTRUCTION_BYTES = 8
 
@@ -21,6 +22,12 @@ def architecture() -> Architecture:
     if found is None:
         raise OSError(f"the system calls of {platform.machine()} are not known here")
     return found
+
+
+def ask() -> None:
+    """Whether the kernel has filters that kill a process. Raises OSError where not, or where it may not be asked."""
+    action = ctypes.c_uint32(KILL)
+    call("seccomp", architecture().calls["seccomp"], _GET_ACTION_AVAILABLE, 0, ctypes.addressof(action))
 
 
 def install(program: bytes) -> None:
