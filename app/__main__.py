@@ -15,6 +15,7 @@ from typing import Annotated, Literal
 import typer
 
 from app.errors import CanNotStart
+from app.mistyped import check_names
 from app.settings import InvalidSettings, read_settings, service_version
 from app.start import loaded
 
@@ -243,6 +244,8 @@ def main() -> None:
 def _usable_settings() -> Iterator[None]:
     """A setting, database or store that can't be used ends the program with a sentence."""
     try:
+        for warning in check_names(os.environ):
+            typer.echo(f"fusebox: warning: {warning}", err=True)
         yield
     except (InvalidSettings, CanNotStart) as error:
         typer.echo(f"fusebox: {error}", err=True)

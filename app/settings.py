@@ -144,6 +144,13 @@ class Settings(BaseSettings):
     row_retention: Seconds = Field(30 * 86400, description="What is known of an expired job goes after this time.")
     sweep_seconds: Seconds = Field(60, description="How often retention is applied.")
 
+    @field_validator("port", mode="before")
+    @classmethod
+    def _port_of_its_own(cls, value: Any) -> Any:
+        """Kubernetes puts the address of a service that is called fusebox into a variable of this name."""
+        of_service = isinstance(value, str) and re.match(r"(tcp|udp|sctp)://", value)
+        return cls.model_fields["port"].default if of_service else value
+
     @field_validator("device")
     @classmethod
     def _known_device(cls, value: str) -> str:

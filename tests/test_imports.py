@@ -18,6 +18,7 @@ ALLOWED: dict[str, set[str]] = {
     "app.report": set(),
     "app.markdown": {"app.report"},
     "app.settings": set(),
+    "app.mistyped": {"app.settings"},
     "app.snippet": {"app.report"},
     "app.storage": {"app.errors"},
     "app.jobs": {"app.errors", "app.options", "app.report", "app.storage"},
@@ -38,8 +39,11 @@ ALLOWED: dict[str, set[str]] = {
         *{"app.sandbox.limits", "app.sandbox.confine"},
         *{"app.devices.choice", "app.devices.found", "app.devices.looking"},
     },
-    "app.commands": {"app.errors", "app.options", "app.report", "app.settings", "app.sandbox.confine"},
-    "app.commands.api": {"app.settings", "app.api", "app.jobs.keys"},
+    "app.commands": {
+        *{"app.errors", "app.options", "app.report", "app.settings", "app.mistyped", "app.sandbox.confine"},
+        "app.commands.listening",
+    },
+    "app.commands.api": {"app.settings", "app.api", "app.jobs.keys", "app.commands.listening"},
     "app.commands.heartbeat": {"app.settings", "app.jobs.database", "app.jobs.present", "app.jobs.refused"},
     "app.commands.keys": {"app.settings", "app.jobs"},
     "app.commands.local": {
@@ -49,7 +53,7 @@ ALLOWED: dict[str, set[str]] = {
     "app.commands.verify_gpu": {
         *{"app.errors", "app.options", "app.report", "app.settings", "app.devices", "app.sandbox"},
     },
-    "app.__main__": {"app.errors", "app.settings", "app.commands", "app.worker", "app.start"},
+    "app.__main__": {"app.errors", "app.settings", "app.mistyped", "app.commands", "app.worker", "app.start"},
     "app.start": {"app.__main__"},
     "app.engine": {"app.errors", "app.options", "app.report"},
     # The evidence stays independent: neither a description nor the numeric reading knows the algebra.

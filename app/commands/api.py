@@ -11,6 +11,7 @@ import uvicorn
 from app.api.deps import Service
 from app.api.main import build_api, connection_limits, guarded, open_service
 from app.api.network.connection import bounded
+from app.commands.listening import bindable_port
 from app.jobs.keys import first_key
 from app.settings import Settings, make_data_dir
 
@@ -74,6 +75,7 @@ def _tell_who_may_enter(service: Service, settings: Settings) -> None:
 def run_api(settings: Settings) -> None:
     """Serve until SIGTERM or SIGINT. Raises InvalidSettings, CanNotStart."""
     make_data_dir(settings)
+    bindable_port(settings.host, settings.port)
     service = open_service(settings)
     _tell_who_may_enter(service, settings)
     _raise_file_limit()

@@ -3,15 +3,16 @@
 import logging
 import os
 import signal
-import socket
 import subprocess
 import sys
 import threading
 import time
 from dataclasses import dataclass, field
 
+from app.commands.listening import bindable_port
+from app.mistyped import unknown_names
 from app.sandbox.confine import die_with_parent
-from app.settings import InvalidSettings, Settings, as_environment, make_data_dir
+from app.settings import Settings, as_environment, make_data_dir
 
 _SHORTEST_PAUSE, _LONGEST_PAUSE = 0.2, 10.0
 # A worker that ends with this code has said why it can't start. To load its libraries every ten seconds and hear the
@@ -74,11 +75,13 @@ class _Role:
 def serve(settings: Settings) -> int:
     """Supervise until SIGTERM or SIGINT; the exit code. Raises InvalidSettings."""
     make_data_dir(settings)
-    port = _bindable_port(settings.host, settings.port)
+    port = bindable_port(settings.host, settings.port)
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda _number, _frame: stop.set())
-    environment = os.environ | as_environment(settings.model_copy(update={"port": port}))
+    # What is no setting was told once: each role would tell it again.
+    plain = {name: value for name, value in os.environ.items() if name not in unknown_names(os.environ)}
+    environment = plain | as_environment(settings.model_copy(update={"port": port}))
     # What works on files has no use for keys.
     keyless = environment | {"FUSEBOX_API_KEYS": "", "FUSEBOX_API_KEYS_FILE": ""}
     roles = [_Role("api", environment), _Role("worker", keyless, _LONGEST_REFUSING)]
@@ -94,16 +97,3 @@ def serve(settings: Settings) -> int:
     for role in roles:
         role.stop(deadline)
     return 0
-
-
-def _bindable_port(host: str, port: int) -> int:
-    """The port, or a free one for 0. Raises InvalidSettings where the API could never listen."""
-    try:
-        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
-        with socket.socket(family) as probe:
-            # As the API does: connections of a service that has just ended are no obstacle.
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind(address)
-            return int(probe.getsockname()[1])
-    except OSError as error:
-        raise InvalidSettings(f"the API can't listen on {host}, port {port}: {error.strerror}") from None

@@ -20,13 +20,23 @@ def _ended(*command: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_a_port_that_is_taken_ends_serve_with_a_sentence(tmp_path: Path) -> None:
+@pytest.mark.parametrize("role", ["serve", "api"])
+def test_a_port_that_is_taken_ends_a_role_with_a_sentence(role: str, tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
-        ended = _ended("-m", "app", "serve", "--port", str(port), "--data-dir", str(tmp_path))
+        ended = _ended("-m", "app", role, "--port", str(port), "--data-dir", str(tmp_path))
 
-    assert ended.returncode == 2
-    assert ended.stderr == f"fusebox: the API can't listen on 127.0.0.1, port {port}: Address already in use\n"
+    assert (ended.returncode, ended.stderr.count("\n")) == (2, 1), ended.stderr
+    assert ended.stderr.startswith(f"fusebox: the API can't listen on 127.0.0.1, port {port}: Address already in use; ")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("role", ["serve", "api"])
+def test_a_host_that_nobody_knows_ends_a_role_with_a_sentence(role: str, tmp_path: Path) -> None:
+    ended = _ended("-m", "app", role, "--host", "no-such-host.invalid", "--data-dir", str(tmp_path))
+
+    assert (ended.returncode, ended.stderr.count("\n")) == (2, 1), ended.stderr
+    assert ended.stderr.startswith("fusebox: the API can't listen on no-such-host.invalid, port 8000: ")
 
 
 @pytest.mark.parametrize("role", ["serve", "api", "worker"])
