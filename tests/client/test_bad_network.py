@@ -56,7 +56,8 @@ def test_a_download_goes_on_where_it_was_cut(fused: Job, through: Through, tmp_p
     starts = _ranges(proxy)
     assert len(starts) >= 4
     assert starts == sorted(starts)
-    assert starts[1] > 1_000_000
+    # A reset throws away what has arrived and was not read yet; an end in order does not.
+    assert reset or starts[1] > 1_000_000
     assert heard[-1].done == heard[-1].total
     assert heard[-1].resumed > 0
 

