@@ -3,6 +3,7 @@
 from fusebox_client.async_client import AsyncFusebox, AsyncJob
 from fusebox_client.client import Fusebox, Job
 from fusebox_client.problems import (
+    AnswerTooLarge,
     Busy,
     DigestMismatch,
     FuseboxError,
@@ -31,6 +32,7 @@ from fusebox_client.talk.patience import Patience
 from fusebox_client.views import JobView
 
 __all__ = [
+    "AnswerTooLarge",
     "AsyncFusebox",
     "AsyncJob",
     "Busy",

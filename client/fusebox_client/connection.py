@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 import httpx
 
 from fusebox_client.problems import FuseboxError
+from fusebox_client.talk.bounded import CODINGS
 from fusebox_client.talk.patience import Patience
 
 T = TypeVar("T")
@@ -54,7 +55,7 @@ class Connection:
 
     def http_options(self) -> dict[str, Any]:
         """For httpx.Client and httpx.AsyncClient. Redirects are not followed: an upload can't be, a key should not."""
-        headers = {"User-Agent": f"fusebox-client/{_version()}"}
+        headers = {"User-Agent": f"fusebox-client/{_version()}", "Accept-Encoding": CODINGS}
         if self.key:
             headers["Authorization"] = f"Bearer {self.key}"
         return {"base_url": self.url, "headers": headers, "verify": self.verify, "follow_redirects": False}

@@ -39,6 +39,10 @@ class UnexpectedAnswer(FuseboxError):
     """Something answers that is not this service, or speaks another version of its language."""
 
 
+class AnswerTooLarge(UnexpectedAnswer):
+    """More comes than any answer of the service holds: it was not read on."""
+
+
 class DigestMismatch(FuseboxError):
     """The bytes that arrived are not those that were sent, in either direction."""
 
@@ -167,5 +171,5 @@ def answer_error(answer: httpx.Response) -> FuseboxError:
 def _json(answer: httpx.Response) -> Any:
     try:
         return answer.json()
-    except ValueError:
+    except (ValueError, RecursionError):  # the second: of lists in lists in lists
         return None

@@ -20,6 +20,7 @@ import httpx
 
 from fusebox_client.problems import DigestMismatch, UnexpectedAnswer, answer_error
 from fusebox_client.progress import Meter, Progress
+from fusebox_client.talk.bounded import LONGEST_PROBLEM, Collected
 from fusebox_client.talk.patience import Patience, ask, unreachable, why
 from fusebox_client.talk.steps import Call, Stream, Talk, block, close, open_stream, pause, receive
 
@@ -157,11 +158,10 @@ def _copy(stream: Stream, file: BinaryIO, meter: Meter) -> Talk[_Cut | None]:
 
 
 def _whole(stream: Stream) -> Talk[httpx.Response]:
-    body = b""
+    body = Collected(stream.head, LONGEST_PROBLEM)
     while piece := (yield from receive(stream)):
-        body += piece
-    head = stream.head
-    return httpx.Response(head.status_code, headers=head.headers, content=body, request=head.request)
+        body.take(piece)
+    return body.whole()
 
 
 def _given_up(cut: _Cut) -> Exception:

@@ -8,6 +8,7 @@ import anyio
 import anyio.to_thread
 import httpx
 
+from fusebox_client.talk.bounded import Collected
 from fusebox_client.talk.steps import Block, Body, Call, Close, Open, Pause, Receive, Send, Step, Stream, T, Talk
 
 
@@ -46,9 +47,9 @@ async def drive_async(talk: Talk[T], http: httpx.AsyncClient) -> T:
 def _perform(step: Step, http: httpx.Client) -> Any:
     match step:
         case Send(call):
-            return http.send(_request(call, http, None if call.body is None else call.body.pieces()))
+            return _collect(http.send(_request(call, http, _pieces(call)), stream=True))
         case Open(call):
-            head = http.send(_request(call, http, None if call.body is None else call.body.pieces()), stream=True)
+            head = http.send(_request(call, http, _pieces(call)), stream=True)
             return Stream(head, head.iter_raw())
         case Receive(stream):
             return next(stream.source, b"")
@@ -63,11 +64,9 @@ def _perform(step: Step, http: httpx.Client) -> Any:
 async def _perform_async(step: Step, http: httpx.AsyncClient) -> Any:
     match step:
         case Send(call):
-            return await http.send(_request(call, http, None if call.body is None else _in_threads(call.body)))
+            return await _collect_async(await http.send(_request(call, http, _pieces_async(call)), stream=True))
         case Open(call):
-            head = await http.send(
-                _request(call, http, None if call.body is None else _in_threads(call.body)), stream=True
-            )
+            head = await http.send(_request(call, http, _pieces_async(call)), stream=True)
             return Stream(head, head.aiter_raw())
         case Receive(stream):
             return await anext(stream.source, b"")
@@ -78,6 +77,35 @@ async def _perform_async(step: Step, http: httpx.AsyncClient) -> Any:
             return await anyio.sleep(seconds)
         case Block(work):
             return await anyio.to_thread.run_sync(work)
+
+
+def _collect(head: httpx.Response) -> httpx.Response:
+    try:
+        body = Collected(head)
+        for piece in head.iter_raw():
+            body.take(piece)
+        return body.whole()
+    finally:
+        head.close()
+
+
+async def _collect_async(head: httpx.Response) -> httpx.Response:
+    try:
+        body = Collected(head)
+        async for piece in head.aiter_raw():
+            body.take(piece)
+        return body.whole()
+    finally:
+        with anyio.CancelScope(shield=True):
+            await head.aclose()
+
+
+def _pieces(call: Call) -> Iterator[bytes] | None:
+    return None if call.body is None else call.body.pieces()
+
+
+def _pieces_async(call: Call) -> AsyncIterator[bytes] | None:
+    return None if call.body is None else _in_threads(call.body)
 
 
 def _request(

@@ -85,7 +85,7 @@ def body_of(answer: httpx.Response) -> dict[str, Any]:
     """The answer's JSON object. Raises UnexpectedAnswer."""
     try:
         body = answer.json()
-    except ValueError:
+    except (ValueError, RecursionError):  # the second: of lists in lists in lists
         body = None
     if not isinstance(body, dict):
         request = f"{answer.request.method} {answer.request.url}"

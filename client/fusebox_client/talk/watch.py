@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 import httpx
 
 from fusebox_client.problems import StillRunning, UnexpectedAnswer, answer_error
+from fusebox_client.talk.bounded import LONGEST_EVENT, LONGEST_PROBLEM, Collected, too_large
 from fusebox_client.talk.jobs import job_path, read
 from fusebox_client.talk.patience import Patience, why
 from fusebox_client.talk.sse import Event, EventReader
@@ -108,7 +109,10 @@ def _events(one: Watch) -> Call:
 
 def _read_events(one: Watch, stream: Stream) -> Talk[bool]:
     """Take events until the stream ends or breaks; whether any came. Raises what the service refuses, _NoEvents."""
-    _check_head((yield from _body_if_refused(stream)), stream.head)
+    if not stream.head.is_success:
+        _check_refusal((yield from _refusal(stream)))
+    elif stream.head.headers.get("content-type", "").partition(";")[0] != "text/event-stream":
+        raise _NoEvents
     one.reader = EventReader(one.reader.last_id)
     silent, came = True, False
     try:
@@ -117,6 +121,8 @@ def _read_events(one: Watch, stream: Stream) -> Talk[bool]:
             for event in one.reader.feed(piece):
                 came = True
                 one.take(_view(event))
+            if one.reader.held > LONGEST_EVENT:
+                raise too_large(stream.head, LONGEST_EVENT)
             if one.last and one.last.ended:
                 break
             one.left()
@@ -129,29 +135,24 @@ def _read_events(one: Watch, stream: Stream) -> Talk[bool]:
     return came
 
 
-def _body_if_refused(stream: Stream) -> Talk[bytes]:
-    body = b""
-    if not stream.head.is_success:
-        with suppress(httpx.TransportError):
-            while piece := (yield from receive(stream)):
-                body += piece
-    return body
+def _refusal(stream: Stream) -> Talk[httpx.Response]:
+    """What is said in the place of events, as far as it comes."""
+    body = Collected(stream.head, LONGEST_PROBLEM)
+    with suppress(httpx.TransportError):
+        while piece := (yield from receive(stream)):
+            body.take(piece)
+    return body.whole()
 
 
-def _check_head(body: bytes, head: httpx.Response) -> None:
-    if head.is_success:
-        if head.headers.get("content-type", "").partition(";")[0] != "text/event-stream":
-            raise _NoEvents
-        return
-    answer = httpx.Response(head.status_code, headers=head.headers, content=body, request=head.request)
-    if head.status_code in _REFUSED and getattr(answer_error(answer), "code", "") != "job-not-found":
+def _check_refusal(answer: httpx.Response) -> None:
+    if answer.status_code in _REFUSED and getattr(answer_error(answer), "code", "") != "job-not-found":
         raise _NoEvents
-    if head.status_code not in _AGAIN:
+    if answer.status_code not in _AGAIN:
         raise answer_error(answer)
 
 
 def _view(event: Event) -> JobView:
     try:
         return read_job(json.loads(event.data))
-    except ValueError:
+    except (ValueError, RecursionError):
         raise UnexpectedAnswer("An event holds no job: is the service another version?") from None
