@@ -1,7 +1,9 @@
 """The main job over real HTTP: a checkpoint in, the fused file and its report out."""
 
 import base64
+import gzip
 import hashlib
+import re
 import subprocess
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
@@ -17,6 +19,9 @@ from app.options import FuseOptions
 from app.report import Report
 from app.snippet import comparison_snippet
 from tests.engine.graph_models import export, net, onnx_net
+
+_PLAIN = {"Accept-Encoding": "identity"}
+_ANY_CODING = {"Accept-Encoding": "gzip, deflate, br, zstd, *"}
 
 
 @pytest.fixture(scope="module")
@@ -160,13 +165,65 @@ def test_model_and_report_come_in_one_archive_too(server: Any, finished: httpx.R
 
 def test_a_report_has_a_version_a_digest_and_ranges(server: Any, finished: httpx.Response) -> None:
     path = f"{finished.headers['location']}/report"
-    whole = server.http.get(path)
+    whole = server.http.get(path, headers=_PLAIN)
 
     digest = base64.b64encode(hashlib.sha256(whole.content).digest()).decode()
     assert whole.headers["repr-digest"] == f"sha-256=:{digest}:"
     assert "content-disposition" not in whole.headers
-    assert server.http.get(path, headers={"If-None-Match": whole.headers["etag"]}).status_code == 304
+    assert server.http.get(path, headers={"If-None-Match": whole.headers["etag"], **_PLAIN}).status_code == 304
     assert server.http.get(path, headers={"Range": "bytes=3-9"}).content == whole.content[3:10]
+
+
+def test_a_report_is_packed_for_whoever_can_unpack_it_and_is_then_another_version(
+    server: Any, finished: httpx.Response, tmp_path: Path
+) -> None:
+    path = f"{finished.headers['location']}/report"
+    plain = server.http.get(path, headers=_PLAIN)
+    with server.http.stream("GET", path, headers={"Accept-Encoding": "gzip"}) as answer:
+        packed = b"".join(answer.iter_raw())
+
+    assert gzip.decompress(packed) == plain.content
+    assert len(packed) < len(plain.content) / 3
+    digest = base64.b64encode(hashlib.sha256(packed).digest()).decode()
+    assert answer.headers["repr-digest"] == f"sha-256=:{digest}:"
+    assert (answer.headers["content-encoding"], answer.headers["accept-ranges"]) == ("gzip", "none")
+    assert answer.headers["content-length"] == str(len(packed))
+    assert answer.headers["vary"] == plain.headers["vary"] == "Accept, Accept-Encoding"
+    assert "content-encoding" not in plain.headers
+    assert answer.headers["etag"] != plain.headers["etag"]
+    zipped = {"Accept-Encoding": "gzip"}
+    head = server.http.head(path, headers=zipped).headers
+    for name in ("content-length", "content-encoding", "content-type", "etag", "repr-digest", "vary"):
+        assert head[name] == answer.headers[name], name
+    known = server.http.get(path, headers={"If-None-Match": answer.headers["etag"], **zipped})
+    assert (known.status_code, known.headers["etag"]) == (304, answer.headers["etag"])
+    assert server.http.get(path, headers={"If-None-Match": plain.headers["etag"], **zipped}).status_code == 200
+    # A range is one of the text, also where it continues a packed answer.
+    part = server.http.get(path, headers={"Range": "bytes=3-", "If-Range": plain.headers["etag"], **zipped})
+    assert (part.status_code, part.content, "content-encoding" in part.headers) == (206, plain.content[3:], False)
+    again = server.http.get(path, headers={"Range": "bytes=3-", "If-Range": answer.headers["etag"], **zipped})
+    assert (again.status_code, again.content) == (200, plain.content)
+    _curl(f"--fail-with-body --compressed -o '{tmp_path}/r.json' '{server.url}{path}'", tmp_path)
+    assert (tmp_path / "r.json").read_bytes() == plain.content
+
+
+@pytest.mark.parametrize(("asked", "packed"), [("gzip, br", True), ("identity", False), ("gzip;q=0, br", False)])
+def test_a_script_is_packed_for_whoever_can_unpack_it(server: Any, asked: str, packed: bool) -> None:
+    page = server.http.get("/", headers={"Accept": "text/html"}).text
+    script = re.search(r"/static/\w+/js/upload-page\.js", page)
+    assert script is not None
+
+    answer = server.http.get(script[0], headers={"Accept-Encoding": asked})
+
+    assert ("content-encoding" in answer.headers, answer.headers["vary"]) == (packed, "Accept-Encoding")
+    assert "import" in answer.text
+
+
+@pytest.mark.parametrize("part", ["/model", "/bundle", "/events", "", "/done"])
+def test_nothing_else_of_a_job_is_packed(server: Any, finished: httpx.Response, part: str) -> None:
+    with server.http.stream("GET", f"{finished.headers['location']}{part}", headers=_ANY_CODING) as answer:
+        assert answer.status_code in (200, 204)
+        assert "content-encoding" not in answer.headers
 
 
 def test_a_report_comes_in_the_form_that_is_asked_for(server: Any, finished: httpx.Response) -> None:
@@ -181,11 +238,12 @@ def test_a_report_comes_in_the_form_that_is_asked_for(server: Any, finished: htt
     assert page.headers["content-security-policy"].startswith("default-src 'none'; script-src 'sha256-")
     assert stored.output.filename in page.text
     for form, name in ((markdown, "md"), (page, "html")):
-        assert form.headers["vary"] == "Accept"
+        assert form.headers["vary"] == "Accept, Accept-Encoding"
         plain = server.http.get(f"{path}.{name}")
         assert (plain.content, plain.headers["etag"]) == (form.content, form.headers["etag"])
         assert server.http.get(f"{path}.{name}", headers={"If-None-Match": form.headers["etag"]}).status_code == 304
-        assert server.http.head(f"{path}.{name}").headers["content-length"] == str(len(form.content))
+        length = server.http.head(f"{path}.{name}", headers=_PLAIN).headers["content-length"]
+        assert length == str(len(form.content))
     assert server.http.get(path).headers["etag"] not in (markdown.headers["etag"], page.headers["etag"])
 
 

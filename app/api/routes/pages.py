@@ -13,6 +13,7 @@ from app.api.access import Caller, identify
 from app.api.deps import BaseUrl, Service, ServiceDep
 from app.api.refusals import BadRequest
 from app.api.routes.results import answer_bundle, answer_model
+from app.api.sending.negotiation import takes_gzip
 from app.api.waiting import job_or_404
 from app.options import FuseOptions
 from app.web.assets import Asset, assets, assets_version
@@ -79,7 +80,7 @@ async def asset(version: str, path: str, request: Request) -> Response:
 
 
 def _send(found: Asset, request: Request, headers: dict[str, str]) -> Response:
-    zipped = found.gzipped if "gzip" in request.headers.get("accept-encoding", "") else None
+    zipped = found.gzipped if takes_gzip(request.headers.getlist("accept-encoding")) else None
     more = {"Vary": "Accept-Encoding"} | ({} if zipped is None else {"Content-Encoding": "gzip"})
     return Response(zipped or found.content, media_type=found.media_type, headers=headers | more)
 

@@ -1,5 +1,6 @@
 """/v1/jobs/{id}/model, /report and /bundle: what came of a job."""
 
+from functools import partial
 from typing import Any
 
 import anyio
@@ -12,7 +13,7 @@ from app.api.problems import answer_problem
 from app.api.refusals import PreconditionFailed, RangeNotSatisfiable
 from app.api.schemas import job_path
 from app.api.sending.downloads import Download, send_download
-from app.api.sending.negotiation import preferred
+from app.api.sending.negotiation import preferred, takes_gzip
 from app.api.sending.reports import HTML, JSON, MARKDOWN, PYTHON, report_of
 from app.api.sending.results import model_of
 from app.api.waiting import WaitDep, wait_for
@@ -115,9 +116,11 @@ async def _answer_report(service: Service, job: Job, kind: str, request: Request
     if isinstance(output, Response):
         output.headers.update(headers)
         return output
-    report = await anyio.to_thread.run_sync(report_of, service.blobs, output, kind)
+    # Ranges are of the text itself: who continues a download may have begun it anywhere.
+    packed = "range" not in request.headers and takes_gzip(request.headers.getlist("accept-encoding"))
+    report = await anyio.to_thread.run_sync(partial(report_of, service.blobs, output, kind, packed=packed))
     answer = send_download(report, request)
-    answer.headers.update(headers)
+    answer.headers.update(headers | {"Vary": ", ".join([*filter(None, [headers.get("Vary")]), "Accept-Encoding"])})
     return answer
 
 

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.api.sending.negotiation import preferred
+from app.api.sending.negotiation import preferred, takes_gzip
 
 _OFFERS = ("application/json", "text/markdown", "text/html")
 
@@ -30,6 +30,27 @@ def test_the_kind_that_is_liked_best_is_chosen(accept: list[str], kind: str) -> 
     assert preferred(accept, _OFFERS) == kind
 
 
+@pytest.mark.parametrize(
+    ("accept_encoding", "taken"),
+    [
+        ([], False),
+        ([""], False),
+        (["identity"], False),
+        (["gzip"], True),
+        (["GZip;q=0.5"], True),
+        (["br", "deflate, x-gzip"], True),
+        (["*"], True),
+        (["gzip;q=0"], False),
+        (["gzip;q=0.000, *"], False),
+        (["*;q=0"], False),
+        (["gzipped, notgzip"], False),
+    ],
+)
+def test_gzip_is_taken_by_whoever_says_so(accept_encoding: list[str], taken: bool) -> None:
+    assert takes_gzip(accept_encoding) is taken
+
+
 @given(accept=st.lists(st.text(max_size=60), max_size=3))
 def test_any_header_leads_to_some_kind(accept: list[str]) -> None:
     assert preferred(accept, _OFFERS) in _OFFERS
+    assert takes_gzip(accept) in (True, False)
