@@ -17,7 +17,7 @@ from app.settings import Settings, as_environment, make_data_dir
 _SHORTEST_PAUSE, _LONGEST_PAUSE = 0.2, 10.0
 # A worker that ends with this code has said why it can't start. To load its libraries every ten seconds and hear the
 # same again would take a third of a core.
-_REFUSES, _LONGEST_REFUSING = 2, 60.0
+_REFUSES, _SHORTEST_REFUSING, _LONGEST_REFUSING = 2, 2.0, 60.0
 # A process that ran so long was well: its next death is answered without a pause.
 _WELL_SECONDS = 30.0
 _STOP_SECONDS = 15.0
@@ -31,7 +31,7 @@ class _Role:
 
     name: str
     environment: dict[str, str]
-    longest_refusing: float = _LONGEST_PAUSE
+    refusing: tuple[float, float] = (_SHORTEST_PAUSE, _LONGEST_PAUSE)
     process: subprocess.Popen[bytes] | None = None
     started: float = 0.0
     pause: float = _SHORTEST_PAUSE
@@ -53,11 +53,13 @@ class _Role:
         now = time.monotonic()
         if self.process is not None and (code := self.process.poll()) is not None:
             refuses = code == _REFUSES
+            shortest, longest = self.refusing if refuses else (_SHORTEST_PAUSE, _LONGEST_PAUSE)
             if now - self.started > _WELL_SECONDS and not refuses:
-                self.pause = _SHORTEST_PAUSE
+                self.pause = shortest
+            self.pause = min(max(self.pause, shortest), longest)
             self.process, self.due = None, now + self.pause
             log.warning("serve.died role=%s code=%d again_in=%.1f", self.name, code, self.pause)
-            self.pause = min(self.pause * 2, self.longest_refusing if refuses else _LONGEST_PAUSE)
+            self.pause = min(self.pause * 2, longest)
         if self.process is None and now >= self.due:
             self.start()
 
@@ -84,7 +86,7 @@ def serve(settings: Settings) -> int:
     environment = plain | as_environment(settings.model_copy(update={"port": port}))
     # What works on files has no use for keys.
     keyless = environment | {"FUSEBOX_API_KEYS": "", "FUSEBOX_API_KEYS_FILE": ""}
-    roles = [_Role("api", environment), _Role("worker", keyless, _LONGEST_REFUSING)]
+    roles = [_Role("api", environment), _Role("worker", keyless, (_SHORTEST_REFUSING, _LONGEST_REFUSING))]
     log.info("serve.listening url=http://%s:%d data_dir=%s", settings.host, port, settings.data_dir)
     while not stop.is_set():
         for role in roles:
