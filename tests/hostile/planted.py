@@ -21,3 +21,7 @@ class Table(dict):
 
 class Row(list):
     """A list of the user's own kind."""
+
+
+class Asked:
+    """An object of the user's, with the attributes that its state says."""

@@ -5,54 +5,17 @@ data; a name of any other package is the user's own code, which may be instantia
 """
 
 import re
-import sys
-from _compat_pickle import IMPORT_MAPPING, NAME_MAPPING
 from functools import cache
 from typing import Final
 
 from app.engine.ir.node import Global
+from app.engine.loading.packages import STANDARD, TOOLS
 from app.engine.loading.torch_names import is_torch_value
 
 _MODULE: Final = re.compile(r"[^\W\d][\w-]*(\.[\w-]+)*")
 _OUTER: Final = re.compile(r"_*[A-Z]\w*")  # of `Outer.Inner`: a class, and no module that a module imports
 _DUNDER: Final = re.compile(r"__\w+__")
 
-# Python 2's names too: a loader translates them (`__builtin__`, `commands`, `urllib2`); and what was removed since.
-STANDARD: Final = frozenset(
-    {
-        *sys.stdlib_module_names,
-        *(name.partition(".")[0] for name in IMPORT_MAPPING),
-        *(module.partition(".")[0] for module, _ in NAME_MAPPING),
-        *("asynchat", "asyncore", "cgi", "cgitb", "commands", "crypt", "distutils", "imp", "lib2to3", "mailcap"),
-        *("new", "nntplib", "nt", "os2", "pipes", "popen2", "posix", "rexec", "smtpd", "sre", "telnetlib", "test"),
-        *("compiler", "user", "imputil", "ihooks", "bastion", "sndhdr", "uu", "xdrlib", "msilib", "_winapi", "msvcrt"),
-    }
-)
-# Packages of tools: what they are imported for is running, loading or fetching something.
-_TOOLS: Final = frozenset(
-    {
-        *("pip", "setuptools", "pkg_resources", "wheel", "virtualenv", "_distutils_hack", "pytest", "_pytest", "nose"),
-        *("IPython", "ipykernel", "jupyter_client", "jupyter_core", "notebook", "dill", "cloudpickle", "joblib"),
-        *("jsonpickle", "yaml", "ruamel", "numexpr", "sympy", "jinja2", "mako", "cffi", "pycparser", "pexpect"),
-        *("ptyprocess", "sh", "plumbum", "invoke", "fabric", "paramiko", "asyncssh", "psutil", "docker", "git"),
-        *("requests", "urllib3", "httpx", "aiohttp", "httplib2", "tornado", "twisted", "werkzeug", "flask", "django"),
-        *("boto3", "botocore", "celery", "ray", "dask", "distributed", "pandas", "numba", "llvmlite", "triton"),
-        *("six", "future", "past", "gevent", "eventlet", "multiprocess", "billiard", "pathos", "ppft", "fsspec"),
-        *(
-            "smart_open",
-            "nltk",
-            "tensorflow",
-            "keras",
-            "matplotlib",
-            "win32",
-            "_pytest",
-            "py",
-            "psycopg2",
-            "sqlalchemy",
-        ),
-        *("win32api", "win32com", "win32process", "pythoncom", "site", "sitecustomize", "usercustomize", "numpy"),
-    }
-)
 _BUILTINS: Final = frozenset(
     {
         *("object", "int", "long", "float", "complex", "bool", "str", "unicode", "bytes", "bytearray", "list"),
@@ -95,6 +58,9 @@ _LENT: Final = frozenset(
         *("starmap", "reduce", "check_call", "check_output", "getoutput", "exec", "eval", "ThreadPool", "Timer"),
         *("map", "filter", "accumulate", "groupby", "takewhile", "dropwhile", "filterfalse", "chain", "wraps"),
         *("repeat", "count", "cycle"),
+        *("exec_", "eval_", "execfile", "unsafe_eval", "lambda_eval", "run_path", "run_module", "system", "popen"),
+        *("run_subprocess", "run_command", "run_cmd", "load_module", "exec_module", "import_string", "locate"),
+        *("urlopen", "urlretrieve", "rmtree", "unlink", "rmdir", "open", "compile", "__import__"),
     }
 )
 
@@ -116,7 +82,7 @@ def is_held(name: Global) -> bool:
 def is_the_users(name: Global) -> bool:
     """A name of a package that is neither the standard library, torch nor a tool."""
     root, inner = name.module.partition(".")[0], name.name.rpartition(".")[2]
-    if root == "torch" or root in STANDARD or root in _TOOLS:
+    if root == "torch" or root in STANDARD or root in TOOLS:
         return False
     return inner not in _LENT and not inner.endswith("GraphModule")
 

@@ -26,7 +26,13 @@ _BARE: Final = frozenset(
         *("collections.Counter", "collections.deque"),
     }
 )
-_METHODS: Final = frozenset({*dir(OrderedDict), *dir(list), *dir(Tensor), *dir(nn.Module), "extra_repr", "forward"})
+_METHODS: Final = frozenset(
+    {
+        *(*dir(OrderedDict), *dir(list), *dir(Tensor), *dir(nn.Module), "extra_repr", "forward"),
+        *("write", "writelines", "read", "readline", "flush", "close"),  # of a file
+    }
+)
+_OPTIMIZERS: Final = ("torch.optim.", "timm.optim.")
 _MOST_LAYERS: Final = 1000
 
 
@@ -67,7 +73,7 @@ def _trusted(node: Object, known: Known) -> Iterator[str]:
     state = node.state if isinstance(node.state, dict) else None
     if path in _BARE:
         yield from ("state",) if state is None else _once(known, state, "methods", lambda: _methods_in(state))
-    elif path.startswith("torch.optim.") and state is not None:
+    elif path.startswith(_OPTIMIZERS) and state is not None:
         for key in ("param_groups", "state", "defaults"):
             value = state.get(key)
             yield from _once(known, value, key, lambda: () if _are_tables(key, value) else (key,))  # noqa: B023

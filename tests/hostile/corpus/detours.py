@@ -15,6 +15,7 @@ from tests.hostile.corpus.shadowing import module
 _PLANTED = "tests.hostile.planted"
 _TORCH = "torch._dynamo.eval_frame"
 _EXPANDED = "torch.nn.utils._expanded_weights.instance_norm_expanded_weights"
+_TIMM = "timm.optim.adamw.AdamWLegacy"
 _CONVERT = "torch.ao.quantization.fx.convert"
 
 
@@ -37,6 +38,44 @@ def _new(path: str, *args: bytes) -> bytes:
 
 def _optimizer(**tables: bytes) -> bytes:
     return a.state(_new("torch.optim.adam.Adam"), **{"defaults": b"}", "state": b"}", "param_groups": b"]"} | tables)
+
+
+def _asked(call: bytes) -> bytes:
+    """An object of the user's that is asked for its defaults."""
+    return a.state(_new("tests.hostile.planted.Asked"), setdefault=call)
+
+
+def _progress_bar(canary: Path) -> bytes:
+    """One that is dropped when the file was read, and writes its last line: the text that its state says."""
+    exec_ = name("mpmath.libmp.backend", "exec_")
+    numbers = {
+        **dict.fromkeys(("desc", "unit"), ""),
+        **dict.fromkeys(("disable", "unit_scale", "gui"), False),
+        **dict.fromkeys(("postfix", "total", "_ema_dn", "_ema_miniters", "dynamic_ncols", "colour"), None),
+        "pos": 0,
+        "initial": 0,
+        "n": 1,
+        "nrows": 5,
+        "ncols": 80,
+        "unit_divisor": 1000,
+        "smoothing": 0.3,
+        "last_print_t": 5.0,
+        "start_t": 1.0,
+        "delay": 0.0,
+        "mininterval": 0.1,
+        "miniters": 0,
+        "leave": True,
+        "ascii": True,
+        "bar_format": f"open({str(canary)!r}, 'w').close()",
+    }
+    attributes = {key: plain(value) for key, value in numbers.items()}
+    return a.state(
+        _new("tqdm.std.tqdm"),
+        **attributes,
+        sp=exec_,
+        _time=name("builtins", "float"),
+        fp=_namespace(write=exec_),
+    )
 
 
 def _pretends_to_be_a_module(call: bytes) -> bytes:
@@ -69,6 +108,7 @@ _FIRES: dict[str, Callable[[Path], bytes]] = {
         dynamo_ctx=_canary(c),
         _modules=b"}" + text("_orig_mod") + _pretends_to_be_a_module(b"N") + b"s",
     ),
+    "a progress bar": _progress_bar,
     "a partial under another module's name": lambda c: _new(
         "torch.nn.parameter.Parameter",
         _namespace(detach=_new(f"{_EXPANDED}.partial", _canary(c), plain("a"), plain("b"))),
@@ -76,6 +116,15 @@ _FIRES: dict[str, Callable[[Path], bytes]] = {
 }
 
 _QUIET: dict[str, bytes] = {
+    "the settings of an optimizer of timm": a.state(_new(_TIMM), defaults=_asked(name("m", "f"))),
+    "a group of an optimizer of timm": a.state(_new(_TIMM), param_groups=b"]" + _asked(name("m", "f")) + b"a"),
+    "a lock that removes its file": a.state(
+        _new("filelock._soft.SoftFileLock"), _context=_namespace(lock_counter=b"N")
+    ),
+    "an image of any size": _new("PIL.Image.Image") + plain([{}, "RGB", (60_000, 60_000), None, b"a"]) + b"b",
+    "a function that runs text": name("mpmath.libmp.backend", "exec_"),
+    "a function that a package of the user's imports": name("m", "exec_"),
+    "a file that is written to": _namespace(write=name("m", "f")),
     "a graph under another module's name": _new(f"{_CONVERT}.GraphModule"),
     "a graph of the user's": _new("torchvision.models.feature_extraction.DualGraphModule"),
     "a partial that a package imports": _new("timm.layers.norm.partial", name("m", "f")),
