@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 import torch
 
 from tests.e2e.conftest import Server
@@ -86,6 +87,30 @@ def test_a_worker_that_the_kernel_does_not_confine_says_so_too(serve: Callable[.
     assert "Landlock can't be used here (Operation not permitted)" in why["detail"]
     assert "seccomp profile" in why["remedy"]
     assert str(api.data_dir) not in str(why)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_in_a_fleet_every_api_knows_of_it_until_a_worker_works(
+    serve: Callable[..., Any], postgres: str, tmp_path: Path
+) -> None:
+    engine = sa.create_engine(f"{postgres}/postgres".replace("://", "+psycopg://"), isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        connection.execute(sa.text("CREATE DATABASE refusing"))
+    engine.dispose()
+    fleet = {"database_url": f"{postgres}/refusing", "blob_url": (tmp_path / "blobs").as_uri()}
+    apis = [serve(role="api", **fleet) for _ in range(2)]
+
+    ended = _run(tmp_path / "worker", "-m", "app", "worker", DEVICE="cuda:1", DATABASE_URL=fleet["database_url"])
+
+    assert ended.returncode == 2
+    for api in apis:
+        (why,) = api.http.get("/readyz").json()["refused"]
+        assert (why["device"], why["reason"]) == ("cuda:1", "no-gpu")
+    well = serve(device="cpu", **fleet)
+    assert well.http.get("/readyz").json()["refused"] == []
+    for api in apis:
+        api.until(lambda api=api: api.http.get("/readyz").json()["ready"])
+        assert api.http.get("/readyz").json()["refused"] == []
 
 
 def test_a_refusal_is_told_also_where_the_database_can_not_be_reached(tmp_path: Path) -> None:
