@@ -56,7 +56,7 @@ def _progress_bar(canary: Path) -> bytes:
         "initial": 0,
         "n": 1,
         "nrows": 5,
-        "ncols": 80,
+        "ncols": 4096,
         "unit_divisor": 1000,
         "smoothing": 0.3,
         "last_print_t": 5.0,
