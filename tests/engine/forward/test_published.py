@@ -166,6 +166,25 @@ def test_a_norm_whose_numbers_its_padding_reads_stays_where_the_block_around_is_
     assert all(part.child("bn").class_path.endswith(".BatchNorm2d") for part in padding)
 
 
+def test_a_block_whose_padding_takes_other_numbers_than_its_norm_is_left(tmp_path: Path) -> None:
+    def deny(model: Module) -> list[str]:
+        padding = [part for part in model.walk() if part.class_path.endswith(".BNAndPadLayer")]
+        norms = [part.child("bn") for part in padding if part.attribute("pad_pixels", 0) > 0]
+        for norm in norms:
+            norm.state["affine"] = False
+        return [norm.path for norm in norms]
+
+    case = published("dbb")[0].values[0]
+    copy, paths = edited(case.path, tmp_path / "copy.pt", deny)
+
+    target, report = _fused(copy, tmp_path)
+
+    left = {part.path for part in model_of(target).walk() if part.class_path.endswith(".BatchNorm2d")}
+    assert paths
+    assert left >= set(paths)
+    assert not any(path.startswith(f"{replaced.path}.") for path in paths for replaced in report.replaced)
+
+
 @pytest.mark.parametrize("case", _CASES)
 def test_a_block_with_a_norm_that_keeps_no_statistics_is_refused_and_the_others_are_fused(
     case: Published, tmp_path: Path

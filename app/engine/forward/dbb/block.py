@@ -58,8 +58,11 @@ def _fits(module: Module) -> bool:
 
 
 def _pixels_fit(module: Module) -> bool:
-    pixels = module.attribute("pad_pixels", None)
-    return type(pixels) is int and pixels >= 0 and has_children(module, "bn")
+    """Around the maps it computes the norm itself, and asks the norm's `affine` with which numbers."""
+    pixels, norm = module.attribute("pad_pixels", None), module.child("bn")
+    if type(pixels) is not int or pixels < 0 or norm is None:
+        return False
+    return pixels == 0 or norm.attribute("affine", True) is (norm.tensor("weight") is not None)
 
 
 def _slots(module: Module) -> tuple[Slot, ...]:
