@@ -12,7 +12,7 @@ import torch
 from app.engine.fuse.census import Census
 from app.engine.fuse.programs import ProgramFusion
 from app.engine.layers import Listed, notes_on, totals_of_program, tree_of_operators
-from app.engine.reporting import dtype_name, environment_of
+from app.engine.reporting import dtype_name, environment_of, nothing_replaced
 from app.engine.steps import Asked
 from app.engine.verify.equivalence import Figures
 from app.engine.verify.probes import SEED
@@ -111,7 +111,7 @@ def report_of(
         removed=(),
         read_as=_read_as(job),
         globals=job.file.globals,
-        notes=(*_notes(job, fusion, evidence), *_default_notes(job, defaults), *notes_on(tree)),
+        notes=(*_notes(job, fusion, evidence, refused), *_default_notes(job, defaults), *notes_on(tree)),
         timings_seconds={**seconds, "total": round(sum(seconds.values()), 6)},
         environment=environment_of(asked.device),
     )
@@ -184,10 +184,12 @@ def _read_as(job: ProgramJob) -> tuple[ReadAs, ...]:
     )
 
 
-def _notes(job: ProgramJob, fusion: ProgramFusion, evidence: ProgramEvidence | None) -> tuple[str, ...]:
+def _notes(
+    job: ProgramJob, fusion: ProgramFusion, evidence: ProgramEvidence | None, refused: Sequence[Refused]
+) -> tuple[str, ...]:
     notes = []
     if not fusion.replacements and not any(one.fusion.replacements for one in fusion.bodies):
-        notes.append("nothing to replace: every linear stretch that can be one convolution is one already")
+        notes.append(nothing_replaced(refused))
     if job.program.skipped:
         notes.append(f"{len(job.program.skipped)} operators are not read: what lies beside them is fused all the same")
     if evidence is not None and evidence.note:

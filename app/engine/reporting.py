@@ -110,7 +110,7 @@ def report_of(
         removed=(*dropped.stripped, *dropped.pruned),
         read_as=read_as(plan.units),
         globals=job.file.globals,
-        notes=(*_notes(job, plan, replaced_parts), *notes_on(tree)),
+        notes=(*_notes(job, plan, replaced_parts, refused), *notes_on(tree)),
         timings_seconds={**seconds, "total": round(sum(seconds.values()), 6)},
         environment=environment_of(device),
     )
@@ -170,10 +170,17 @@ def _replaced(unit: Unit, fusion: Fusion, evidence: Evidence | None) -> tuple[Re
     return tuple(parts)
 
 
-def _notes(job: Job, plan: Plan, replaced: Sequence[Replaced]) -> tuple[str, ...]:
+def nothing_replaced(refused: Sequence[Refused]) -> str:
+    """The note of a file that comes back as it was."""
+    if refused:
+        return "nothing to replace: what could be folded in kind was refused, each for the reason beside it"
+    return "nothing to replace: every linear stretch that can be one convolution is one already"
+
+
+def _notes(job: Job, plan: Plan, replaced: Sequence[Replaced], refused: Sequence[Refused]) -> tuple[str, ...]:
     notes = []
     if not replaced:
-        notes.append("nothing to replace: every linear stretch that can be one convolution is one already")
+        notes.append(nothing_replaced(refused))
     if job.found.key:
         notes.append(f"the model under {job.found.key!r} was used")
     by_plan = sum(unit.read_as == READ_AS for unit in plan.units.units)

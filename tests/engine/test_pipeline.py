@@ -50,6 +50,15 @@ def test_fusing_twice_replaces_nothing_and_the_bytes_stay(tmp_path):
     assert twice.path.read_bytes() == thrice.path.read_bytes() == once.path.read_bytes()
 
 
+def test_a_file_whose_norm_was_refused_is_not_said_to_be_fused_already(tmp_path):
+    norm = nn.BatchNorm2d(4, track_running_stats=False)
+    kept = fuse(nn.Sequential(nn.Conv2d(4, 4, 3), norm).eval(), tmp_path)
+    assert [part.path for part in kept.report.refused] == ["1"]
+    assert not kept.report.replaced
+    assert "was refused" in kept.report.notes[0]
+    assert not any("is one already" in note for note in kept.report.notes)
+
+
 def test_the_same_file_gives_the_same_bytes(tmp_path):
     first = fuse(small(), tmp_path)
     again = fuse_file(tmp_path / "source.pt", tmp_path / "again.pt")

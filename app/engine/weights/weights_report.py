@@ -6,7 +6,16 @@ from pathlib import Path
 from app.engine.fuse.census import Census, count
 from app.engine.ir.checkpoint import total_bytes
 from app.engine.layers import Totals, notes_on
-from app.engine.reporting import dtype_name, environment_of, read_as, refused_by, replaced_by, totals_of, tree_by
+from app.engine.reporting import (
+    dtype_name,
+    environment_of,
+    nothing_replaced,
+    read_as,
+    refused_by,
+    replaced_by,
+    totals_of,
+    tree_by,
+)
 from app.engine.steps import Asked
 from app.engine.weights.container import Container
 from app.engine.weights.forms.found import forms_found
@@ -21,6 +30,7 @@ from app.report import (
     InputFile,
     Inspection,
     OutputFile,
+    Refused,
     Removed,
     Replaced,
     Report,
@@ -66,7 +76,7 @@ def report_of(
         removed=(*dropped.stripped, *dropped.pruned),
         read_as=read_as(plan.units),
         globals=job.container.globals,
-        notes=(*_notes(job, replaced), *notes_on(tree)),
+        notes=(*_notes(job, replaced, refused), *notes_on(tree)),
         timings_seconds={**seconds, "total": round(sum(seconds.values()), 6)},
         environment=environment_of(asked.device),
     )
@@ -106,10 +116,10 @@ def _summary(
     )
 
 
-def _notes(job: WeightsJob, replaced: tuple[Replaced, ...]) -> tuple[str, ...]:
+def _notes(job: WeightsJob, replaced: tuple[Replaced, ...], refused: tuple[Refused, ...]) -> tuple[str, ...]:
     notes = list(job.blueprint.notes)
     if not replaced:
-        notes.append("nothing to replace: every linear stretch that can be one convolution is one already")
+        notes.append(nothing_replaced(refused))
     if job.container.key:
         notes.append(f"the weights under {job.container.key!r} were used")
     if job.prefix:
