@@ -128,7 +128,8 @@ class Settings(BaseSettings):
         "confines them as far as the kernel can. off: it does not confine them.",
     )
     max_attempts: int = Field(3, ge=1, le=100, description="A job fails when this many of its attempts died.")
-    drain_seconds: Seconds = Field(10, description="On SIGTERM a worker lets its job run on for this long.")
+    # The whole stop is over before a container engine's 10 s are.
+    drain_seconds: Seconds = Field(6, description="On SIGTERM a worker lets its job run on for this long.")
 
     allowed_globals: str = Field(
         "",

@@ -45,7 +45,7 @@ def guarded(api: FastAPI, settings: Settings) -> Guard:
     """The API as it faces the network."""
     local = settings.on_loopback
     named = settings.host_names if settings.allowed_hosts or local else frozenset()
-    return Guard(api, HostRules(named, local))
+    return Guard(api, HostRules(named, local), api.state.service.stopping)
 
 
 def connection_limits(settings: Settings) -> ConnectionLimits:

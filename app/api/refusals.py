@@ -185,3 +185,11 @@ class ServiceBusy(AppError):
     code = "service-busy"
     status = 503
     title = "The service has its hands full"
+
+
+class Stopping(AppError):
+    """The service stops while the request is under way."""
+
+    code = "service-stopping"
+    status = 503
+    title = "The service stops"

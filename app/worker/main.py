@@ -73,8 +73,7 @@ def run_worker(settings: Settings, *, waits: bool = False) -> NoReturn:
     """
     make_data_dir(settings)
     stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda _number, _frame: stop.set())
+    _when_told_to_stop(stop.set if waits else _end)
     worker = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
     # Before anything is begun: what is refused leaves its reason behind and nothing else.
     device = None if waits else usable_device(settings)
@@ -84,6 +83,7 @@ def run_worker(settings: Settings, *, waits: bool = False) -> NoReturn:
     reaper = Reaper(engine, queue, worker, settings.dead_after_seconds, settings.max_attempts)
     if device is None:
         device = awaited_device(settings, engine, worker, reaper, stop)
+    _when_told_to_stop(_end)
     forge = Forge(settings.torch_threads)
     forge.warm()
     bench = Bench(
@@ -102,6 +102,7 @@ def run_worker(settings: Settings, *, waits: bool = False) -> NoReturn:
         sandbox=settings.sandbox,
     )
     confinement = prove_confined(bench, settings, worker).confinement
+    _when_told_to_stop(stop.set)
 
     def say(*, leaving: bool = False) -> None:
         beat(engine, worker, confinement, bench.watch.health, leaving=leaving)
@@ -127,6 +128,16 @@ def run_worker(settings: Settings, *, waits: bool = False) -> NoReturn:
         say(leaving=True)
         start_over(settings, device, forge)
     _drain(turn, beats, say, settings)
+
+
+def _when_told_to_stop(act: Callable[[], object]) -> None:
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda _number, _frame: act())
+
+
+def _end() -> None:
+    """Before the first job there is nothing to wait for; the warm parent sees its socket close."""
+    os._exit(0)
 
 
 def _look(looker: Looker, turn: _Turn) -> None:

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 
 from app.devices.choice import Device, find
 from app.devices.looking import look
-from app.errors import CanNotStart, DeviceUnusable
+from app.errors import CanNotStart, DeviceUnusable, DiskFull
 from app.jobs.liveness import DeviceHealth, Reaper, beat
 from app.jobs.opening import open_prepared
 from app.jobs.refused import Refusal, tell_refusal
@@ -81,7 +81,10 @@ def say_ready(worker: str, device: Device, confinement: str, settings: Settings)
 
 
 def prove_confined(bench: Bench, settings: Settings, worker: str) -> Proof:
-    """How the children of this worker are confined, found out before there is a job. Raises InvalidSettings."""
+    """How the children of this worker are confined, found out before there is a job.
+
+    Raises InvalidSettings, CanNotStart.
+    """
     places = [settings.data_dir, settings.work_dir]
     for url in (sa.make_url(settings.database).database, settings.blobs.removeprefix("file://")):
         places += [Path(url)] if url and Path(url).is_absolute() and Path(url).exists() else []
@@ -98,6 +101,10 @@ def prove_confined(bench: Bench, settings: Settings, worker: str) -> Proof:
             Refusal(settings.device, NOT_CONFINED, error.reason, f"{error.reason}: {why}{error.detail}.", remedy),
         )
         raise InvalidSettings(f"{NOT_CONFINED}: {error.reason}: {why}{_shortened(error)}. {remedy}") from None
+    except OSError as error:
+        if (full := DiskFull.of(error)) is None:
+            raise
+        raise CanNotStart(f"FUSEBOX_DATA_DIR is {str(settings.data_dir)!r}: {full.detail}") from None
     if proof.confinement != "full":
         log.warning("worker.not_confined confinement=%s wrong=%s", proof.confinement, "; ".join(proof.wrong))
     return proof

@@ -2,10 +2,15 @@
 
 import os
 import signal
+import subprocess
+import sys
+import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
+
+from tests.e2e.conftest import children
 
 Serve = Callable[..., Any]
 
@@ -103,6 +108,26 @@ def test_a_stop_in_order_hands_the_job_back_uncounted(serve: Serve, long_job: Pa
     server.until(lambda: _gone(child), seconds=2)
     server.start()
     assert server.job(job, wait=90)["state"] == "succeeded"
+
+
+def test_a_worker_that_is_told_to_stop_before_it_is_ready_ends_at_once(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    with log.open("wb") as output:
+        worker = subprocess.Popen(
+            [sys.executable, "-m", "app", "worker", "--data-dir", tmp_path / "data"], stdout=output, stderr=output
+        )
+    while not (forges := children(worker.pid)):
+        assert worker.poll() is None, log.read_text()
+        time.sleep(0.01)
+
+    worker.terminate()
+
+    assert worker.wait(20) == 0
+    assert "worker.ready" not in log.read_text()
+    ends = time.monotonic() + 20
+    while not all(map(_gone, forges)):
+        assert time.monotonic() < ends, "its children outlive it"
+        time.sleep(0.01)
 
 
 def test_what_is_old_goes_and_says_so(serve: Serve) -> None:

@@ -347,5 +347,11 @@ def test_an_upload_that_the_stopping_service_cuts_off_leaves_nothing_behind(serv
         api.until(lambda: api.blobs())
 
         api.stop()
+        connection.settimeout(5)
+        answer = connection.recv(65536)
 
+    assert answer.startswith(b"HTTP/1.1 503"), answer
+    assert b'"code":"service-stopping"' in answer
+    assert b"retry-after: 5" in answer.lower()
+    assert "Traceback" not in api.log.read_text()
     assert api.blobs() == set()

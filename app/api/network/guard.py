@@ -1,20 +1,25 @@
 """The outermost layer of the application: what holds for every request and every answer, whatever the route.
 
-It refuses hosts and pages that have no business here, completes the headers of each answer, and lets an answer arrive
-that is given before the request has ended. A server that answers and closes while the client still sends resets the
-connection, and the reset may overtake the answer. So the answer goes out at once, and what the client still sends is
-read and dropped for a while, until it has seen the answer and stops. The same as nginx's `lingering_close`.
+It refuses hosts and pages that have no business here, completes the headers of each answer, tells those whom the end of
+the service cuts off, and lets an answer arrive that is given before the request has ended. A server that answers and
+closes while the client still sends resets the connection, and the reset may overtake the answer. So the answer goes out
+at once, and what the client still sends is read and dropped for a while, until it has seen the answer and stops. The
+same as nginx's `lingering_close`.
 """
 
+from asyncio import CancelledError
 from dataclasses import dataclass, field
+from threading import Event
 
 import anyio
 from starlette.datastructures import Headers
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.api.network.headers import secured
 from app.api.network.hosts import HostRules
 from app.api.problems import answer_error
+from app.api.refusals import Stopping
 from app.errors import AppError
 
 _LONGEST_SECONDS = 15.0
@@ -27,6 +32,7 @@ class Guard:
 
     app: ASGIApp
     hosts: HostRules
+    stopping: Event
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -38,7 +44,19 @@ class Guard:
             self.hosts.check(scope["method"], exchange.headers)
         except AppError as error:
             app = answer_error(error, scope["path"])
-        await app(scope, exchange.receive, exchange.send)
+        try:
+            await app(scope, exchange.receive, exchange.send)
+        except CancelledError:
+            if not self.stopping.is_set():
+                raise
+            if not exchange.answered:
+                await _stopped(scope["path"])(scope, exchange.receive, exchange.send)
+
+
+def _stopped(path: str) -> Response:
+    return answer_error(
+        Stopping("The service stops, and the request was cut off.", remedy="Send it again in a minute."), path
+    )
 
 
 @dataclass(slots=True)
@@ -48,6 +66,7 @@ class _Exchange:
     headers: Headers
     _receive: Receive
     _send: Send
+    answered: bool = False
     _begun: bool = False
     _ended: bool = field(init=False)
 
@@ -62,6 +81,7 @@ class _Exchange:
 
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
+            self.answered = True
             await self._send({**message, "headers": self._headers(list(message.get("headers", [])))})
         elif message.get("more_body", False) or self._ended or self._awaits_permission:
             await self._send(message)
