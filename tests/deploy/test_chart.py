@@ -1,6 +1,7 @@
 """The chart, by helm and by Kubernetes' own schemas: what operators may ask for becomes what was meant, and what they
 may not is refused."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -165,6 +166,10 @@ def test_every_setting_may_be_given_by_its_name() -> None:
         "worker.replicas=-1",
         "image.digest=latest",
         "ingress.host=https://fusebox.example.org",
+        "ingress.host=Fusebox.example.org",
+        "image.repository=registry.example.org/fusebox:0.1.0",
+        "image.tag=two words",
+        "resources.limits.memory=lots",
         "auth.disabled=true,auth.existingSecret=keys",
         "replicas=3",
     ],
@@ -174,6 +179,19 @@ def test_values_that_can_not_be_meant_are_refused(wrong: str) -> None:
 
     assert refused.returncode != 0
     assert "don't meet the specifications of the schema" in refused.stderr
+
+
+@pytest.mark.parametrize("release", ["a.b", "1st", "a" * 53, "a" * 49 + "-bcd"])
+def test_any_name_of_a_release_becomes_one_that_services_and_pods_may_have(release: str) -> None:
+    """A Service's is a label of DNS; a StatefulSet's leaves room for the 11 characters that its pods' labels add."""
+    rendered = run("helm", "template", release, CHART, "--set", _SPLIT)
+    manifests = [one for one in yaml.safe_load_all(rendered.stdout) if one]
+
+    assert manifests, rendered.stderr
+    for one in manifests:
+        room = 52 if one["kind"] == "StatefulSet" else 63
+        assert re.fullmatch(r"[a-z]([a-z0-9-]*[a-z0-9])?", one["metadata"]["name"]), one["metadata"]["name"]
+        assert len(one["metadata"]["name"]) <= room
 
 
 @pytest.mark.parametrize("values", _VALUES.values(), ids=_VALUES)
