@@ -8,7 +8,17 @@ ARG BASE_IMAGE=python:3.11-slim-bookworm
 # What the build steps run in: the same Python, with whatever reaches your package index. None of it stays.
 ARG BUILD_IMAGE=${BASE_IMAGE}
 
+# cuda, or cpu: a torch without CUDA is a quarter of the size. Looked at before anything is installed.
+FROM ${BUILD_IMAGE} AS lock
+ARG ACCELERATOR=cuda
+COPY requirements/cuda.txt requirements/cpu.txt /requirements/
+RUN cp "/requirements/${ACCELERATOR}.txt" /requirements/worker.txt \
+    || { echo "ACCELERATOR is '${ACCELERATOR}', which is neither cuda nor cpu." >&2; exit 2; }
+
 FROM ${BUILD_IMAGE} AS build
+# The locks are for this Python, their wheels for this C library.
+RUN python3 -c 'import os, sys; sys.exit(sys.version_info[:2] != (3, 11) or "glibc" not in os.confstr("CS_GNU_LIBC_VERSION"))' \
+    || { echo "BUILD_IMAGE (by default BASE_IMAGE) must have CPython 3.11 and glibc, as python:3.11-slim-bookworm." >&2; exit 2; }
 SHELL ["/bin/bash", "-eo", "pipefail", "-c"]
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore PIP_NO_INPUT=1
 # The static tini runs on any base.
@@ -29,11 +39,10 @@ RUN --mount=type=cache,target=/root/.cache/pip \
     && find /opt/fusebox -type d \( -name tests -o -name include \) -prune -exec rm -r {} +
 
 FROM build AS worker-packages
-# cuda, or cpu: a torch without CUDA is a tenth of the size.
 ARG ACCELERATOR=cuda
 # Where torch's CPU builds are, if pip is not configured to know.
 ARG CPU_INDEX=https://download.pytorch.org/whl/cpu
-COPY requirements/${ACCELERATOR}.txt /requirements/worker.txt
+COPY --from=lock /requirements/worker.txt /requirements/
 RUN --mount=type=cache,target=/root/.cache/pip \
     if [ "${ACCELERATOR}" = cpu ] && [ -n "${CPU_INDEX}" ]; then export PIP_EXTRA_INDEX_URL="${CPU_INDEX}"; fi \
     && python3 -m venv --without-pip /opt/fusebox \
@@ -62,12 +71,16 @@ RUN --mount=type=bind,from=worker-packages,source=/opt/fusebox,target=/opt/fuseb
     /opt/build/bin/cyclonedx-py environment --pyproject /source/pyproject.toml --mc-type application \
         --output-reproducible -o /fusebox.cdx.json /opt/fusebox/bin/python
 
-# What all images are. The base's own pip goes: nothing is installed later.
+# What all images are. The base's own pip goes: nothing is installed later. No program of it lends rights of its owner.
 FROM ${BASE_IMAGE} AS runtime
-RUN groupadd --gid 10001 fusebox \
+RUN --mount=type=bind,from=build,source=/opt/build,target=/mnt \
+    { /mnt/bin/python -c 'import ssl, sqlite3' \
+        || { echo "BASE_IMAGE must have the Python of BUILD_IMAGE, at the same path." >&2; exit 2; }; } \
+    && groupadd --gid 10001 fusebox \
     && useradd --uid 10001 --gid 10001 --no-create-home --home-dir /tmp --shell /usr/sbin/nologin fusebox \
     && install -d -o 10001 -g 10001 -m 0700 /data \
-    && rm -rf /usr/local/lib/python3.*/site-packages/* /usr/local/lib/python3.*/ensurepip /usr/local/bin/pip*
+    && rm -rf /usr/local/lib/python3.*/site-packages/* /usr/local/lib/python3.*/ensurepip /usr/local/bin/pip* \
+    && find / -xdev -type f -perm /6000 -exec chmod a-s {} +
 COPY --from=build /usr/bin/tini-static /usr/bin/tini
 ENV PATH=/opt/fusebox/bin:${PATH} \
     HOME=/tmp \
@@ -79,7 +92,7 @@ ENV PATH=/opt/fusebox/bin:${PATH} \
 VOLUME /data
 WORKDIR /data
 USER 10001:10001
-# Open requests and the job in hand end first: give it 30 s (`docker stop -t 30`).
+# Open requests end first, and the job in hand if it does so within FUSEBOX_DRAIN_SECONDS: less than 10 s in all.
 STOPSIGNAL SIGTERM
 ENTRYPOINT ["tini", "--", "fusebox"]
 

@@ -7,14 +7,24 @@ from tempfile import TemporaryDirectory
 
 from tests.image import contents, roles, serving
 from tests.image.bases import Bases, find_bases
-from tests.image.building import TARGETS, Builder, a_builder, image, layers
+from tests.image.building import (
+    TARGETS,
+    Builder,
+    a_builder,
+    image,
+    layers,
+    refuses_nonsense,
+    sends_what_it_needs_alone,
+)
 from tests.image.container import a_network, remove_volume, running, volume
 from tests.image.engine import Engine, NoEngine, an_engine
+from tests.image.keeping import is_backed_up_and_restored
 from tests.image.samples import hostile, long_job, samples
 from tests.image.transcript import Transcript
 
 _NO_ENGINE = 3
 _VOLUME = "fusebox-test"
+_QUICK_CHECKS = ("--health-interval", "3s", "--health-retries", "1")
 
 
 def main() -> int:
@@ -49,7 +59,13 @@ def _try(engine: Engine, transcript: Transcript) -> None:
 
 
 def _look_into(engine: Engine, transcript: Transcript, bases: Bases, target: str) -> None:
-    for look in (contents.runs_as_a_number, contents.owns_nothing_of_the_system, contents.has_no_tools):
+    for look in (
+        contents.runs_as_a_number,
+        contents.owns_nothing_of_the_system,
+        contents.lends_no_rights,
+        contents.is_written_by_its_user_alone_where_it_must,
+        contents.has_no_tools,
+    ):
         transcript.check(_sentence(look.__name__), look, engine, target)
     transcript.check("is labelled", contents.is_labelled, engine, target)
     transcript.check("lists what it holds", contents.lists_what_it_holds, engine, target)
@@ -71,6 +87,8 @@ def _build(builder: Builder, transcript: Transcript) -> None:
     for target in TARGETS:
         seconds = builder.build(target, *(["--no-cache"] if target == TARGETS[0] else []))
         transcript.figure(f"{target}, cold", f"{seconds:.1f} s, {_megabytes(engine, image(target))}")
+    transcript.check("sends what it needs alone", sends_what_it_needs_alone, builder)
+    transcript.check("refuses what it can't build", refuses_nonsense, builder)
     before = layers(engine, image("fusebox"))
     builder.change_the_source()
     transcript.figure("fusebox, after a change of source", f"{builder.build('fusebox'):.1f} s")
@@ -90,8 +108,8 @@ def _serve(engine: Engine, transcript: Transcript, place: Path) -> None:
     files = samples(place)
     checkpoint, long = files["a checkpoint"], long_job(place / "long.pt")
     transcript.heading("All-in-one: read-only, no capabilities, no new privileges, the engine's own seccomp filter")
-    kept = volume(engine, _VOLUME)
-    with running(engine, "fusebox", "--volume", f"{kept}:/data") as container:
+    first, kept = volume(engine, f"{_VOLUME}-first"), volume(engine, _VOLUME)
+    with running(engine, "fusebox", "--volume", f"{first}:/data") as container:
         transcript.check("becomes healthy", container.until_healthy)
         transcript.check("is ready, its jobs confined", serving.is_ready_and_confined, container)
         transcript.check("tells what it runs on", serving.tells_what_it_runs_on, container)
@@ -105,11 +123,21 @@ def _serve(engine: Engine, transcript: Transcript, place: Path) -> None:
         transcript.check("has no right left", serving.has_no_right_left, container)
         transcript.check("writes nowhere else", serving.writes_nowhere_else, container)
         transcript.check("reaps what is left to it", serving.reaps_what_is_left_to_it, container)
+        transcript.check("outlives its worker", serving.outlives_its_worker, container, long)
+        transcript.check("is backed up and restored", is_backed_up_and_restored, container, kept, place)
+    remove_volume(engine, first)
     transcript.check("finishes a job after kill -9", serving.finishes_after_kill, engine, kept, key, long)
     transcript.check("stops in time, and loses nothing", serving.stops_in_time, engine, kept, key, long)
     remove_volume(engine, kept)
-    transcript.check("fuses with no network at all", serving.needs_no_network, engine, checkpoint)
-    transcript.check("serves all with FUSEBOX_AUTH=off", serving.serves_all_without_keys, engine, checkpoint, place)
+    with running(engine, "fusebox", *_QUICK_CHECKS, "--env", "FUSEBOX_AUTH=off", publish=False) as container:
+        transcript.check("fuses with no network at all", serving.needs_no_network, container, checkpoint)
+        transcript.check("tells of a worker that hangs", serving.tells_of_a_worker_that_hangs, container)
+    small = ("--tmpfs", "/data:size=64m,uid=10001,gid=10001,mode=0700", "--env", "FUSEBOX_MIN_FREE_BYTES=1M")
+    with running(engine, "fusebox", *small, "--env", "FUSEBOX_AUTH=off") as container:
+        transcript.check(
+            "serves all with FUSEBOX_AUTH=off", serving.serves_all_without_keys, container, checkpoint, place
+        )
+        transcript.check("refuses what a full volume can't hold", serving.survives_a_full_volume, container, checkpoint)
     transcript.heading("Roles and filters")
     transcript.check("API and worker work apart", roles.work_apart, engine, checkpoint, place)
     transcript.check("the API says what it lacks", roles.api_says_what_it_lacks, engine)

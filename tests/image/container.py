@@ -54,6 +54,13 @@ class Container:
         """The job's id."""
         return str(json.loads(self.curl("/fuse", "-F", f"model=@{path}"))["id"])
 
+    def slow_upload(self, path: Path) -> subprocess.Popen[bytes]:
+        """One that takes as long as it may; its answer comes on standard output."""
+        command = ["curl", "--silent", "--limit-rate", "20k", "-H", f"Authorization: Bearer {self.key}"]
+        begun = subprocess.Popen([*command, "-F", f"model=@{path}", f"{self.url}/fuse"], stdout=subprocess.PIPE)
+        time.sleep(1)
+        return begun
+
     def job(self, job_id: str) -> Any:
         return json.loads(self.curl(f"/v1/jobs/{job_id}"))
 

@@ -29,6 +29,10 @@ _NO_TOOLS = (
 )
 
 
+_WRITABLE = ("find", "/", "-xdev", "(", "-path", "/proc", "-o", "-path", "/dev", ")", "-prune", "-o", "-perm", "-0002")
+_WRITABLE += ("!", "-type", "l", "-print")
+
+
 def configuration(engine: Engine, target: str) -> dict[str, object]:
     found: dict[str, object] = json.loads(engine.docker("inspect", image(target)))[0]["Config"]
     return found
@@ -47,6 +51,19 @@ def owns_nothing_of_the_system(engine: Engine, target: str) -> None:
 
 def has_no_tools(engine: Engine, target: str) -> None:
     python(engine, target, _NO_TOOLS)
+
+
+def lends_no_rights(engine: Engine, target: str) -> None:
+    """No program runs with the rights of its owner or group."""
+    found = run_as_root(engine, target, "find", "/", "-xdev", "-type", "f", "-perm", "/6000")
+    assert not found, found
+
+
+def is_written_by_its_user_alone_where_it_must(engine: Engine, target: str) -> str:
+    """Beside the usual places for files of a moment, nobody may write anywhere."""
+    found = run_as_root(engine, target, *_WRITABLE)
+    assert set(found.split()) <= {"/tmp", "/var/tmp", "/run/lock"}, found
+    return found.replace("\n", " ")
 
 
 def is_labelled(engine: Engine, target: str) -> str:
@@ -107,6 +124,12 @@ def _holds(path: Path, text: str) -> bool:
 
 def run(engine: Engine, target: str, program: str, *arguments: object) -> str:
     return engine.docker("run", "--rm", "--network", "none", "--entrypoint", program, image(target), *arguments)
+
+
+def run_as_root(engine: Engine, target: str, program: str, *arguments: object) -> str:
+    """With every directory open to it."""
+    options = ("--rm", "--network", "none", "--user", "0", "--entrypoint", program)
+    return engine.docker("run", *options, image(target), *arguments)
 
 
 def python(engine: Engine, target: str, source: str) -> str:

@@ -1,5 +1,6 @@
 """A Docker engine: the one that answers, or a private one for as long as it is needed."""
 
+import json
 import os
 import shutil
 import subprocess
@@ -12,6 +13,9 @@ from pathlib import Path
 
 _START_SECONDS = 60
 _STOP_SECONDS = 60
+_DISK_BYTES = 64 << 30  # as it fills, and no more, it takes room
+# What was built is kept until the end, however small the engine finds its disk.
+_SETTINGS = {"builder": {"gc": {"enabled": False}}}
 
 
 class NoEngine(Exception):
@@ -58,7 +62,8 @@ def an_engine() -> Iterator[Engine]:
         return
     with tempfile.TemporaryDirectory(prefix="fusebox-engine-", ignore_cleanup_errors=True) as place:
         address = {"DOCKER_HOST": f"unix://{place}/engine.sock"}
-        yield from _private(Engine(engine.client, environment | address), Path(place))
+        with _disk(Path(place)) as data:
+            yield from _private(Engine(engine.client, environment | address), Path(place), data)
 
 
 def _client(environment: dict[str, str]) -> str:
@@ -74,13 +79,33 @@ def _client(environment: dict[str, str]) -> str:
     raise NoEngine("no docker client that can build with BuildKit is in PATH (Debian's package is docker.io)")
 
 
-def _private(engine: Engine, place: Path) -> Iterator[Engine]:
+@contextmanager
+def _disk(place: Path) -> Iterator[Path]:
+    """A directory on a file system of its own, where one can be mounted: it goes at once, and not file by file."""
+    data, disk = place / "data", place / "disk"
+    data.mkdir()
+    with disk.open("wb") as file:
+        file.truncate(_DISK_BYTES)
+    for command in (["mkfs.ext4", "-q", "-O", "^has_journal", disk], ["mount", "-o", "loop,noatime", disk, data]):
+        if shutil.which(command[0]) is None or subprocess.run(command, capture_output=True, check=False).returncode:
+            break
+    try:
+        yield data
+    finally:
+        for line in reversed(Path("/proc/mounts").read_text(encoding="utf-8").splitlines()):
+            if line.split()[1].startswith(f"{place}/"):
+                subprocess.run(["umount", line.split()[1]], check=False)
+
+
+def _private(engine: Engine, place: Path, data: Path) -> Iterator[Engine]:
     daemon = shutil.which("dockerd", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
     if daemon is None:
         raise NoEngine("no Docker engine answers, and there is no dockerd to start")
     if os.getuid() != 0:
         raise NoEngine("no Docker engine answers, and only root can start one")
-    own = ["--data-root", place / "data", "--exec-root", place / "exec", "--pidfile", place / "pid"]
+    (place / "settings").write_text(json.dumps(_SETTINGS), encoding="ascii")
+    own = ["--data-root", data, "--exec-root", place / "exec", "--pidfile", place / "pid"]
+    own += ["--config-file", place / "settings"]
     log = place / "log"
     with log.open("wb") as output:
         process = subprocess.Popen(

@@ -1,6 +1,7 @@
 """The all-in-one image at work: what an operator and a caller see, and what is left when it is killed or stopped."""
 
 import json
+import signal
 import time
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,8 @@ from tests.image.container import Container, running
 from tests.image.engine import Engine
 from tests.image.samples import Sample
 
-_STOP_SECONDS = 30
+# What `docker stop` gives where nobody says more.
+_STOP_SECONDS = 10
 
 # Asks from inside, where no network is: the image has no curl.
 _FUSE_INSIDE = """
@@ -20,6 +22,13 @@ caller = http.client.HTTPConnection('127.0.0.1', 8000, timeout=120)
 caller.request('POST', '/fuse?wait=100', body, {'Content-Type': 'multipart/form-data; boundary=b'})
 answer = caller.getresponse()
 print(answer.status, len(answer.read()), [line.split()[0] for line in open('/proc/net/dev') if ':' in line])
+"""
+
+
+_SIGNAL_WORKER = """
+import os, pathlib, sys
+[pid] = [p.name for p in pathlib.Path('/proc').glob('[0-9]*') if b'app\\0worker\\0' in (p / 'cmdline').read_bytes()]
+os.kill(int(pid), int(sys.argv[1]))
 """
 
 
@@ -78,6 +87,38 @@ def reaps_what_is_left_to_it(container: Container) -> str:
     return "tini is process 1"
 
 
+def outlives_its_worker(container: Container, path: Path) -> str:
+    """kill -9 of the worker in the middle of a job: another one does it, and nothing of the first is left."""
+    job_id = container.submit(path)
+    container.until(lambda: _under_way(container.job(job_id)))
+    _signal_worker(container, signal.SIGKILL)
+    job = _ended(container, job_id)
+    assert (job["state"], job["attempts"]) == ("succeeded", 2), job
+    states = container.execute("sh", "-c", "cat /proc/[0-9]*/stat 2>/dev/null || true")
+    assert ") Z " not in states, states
+    return f"{len(states.splitlines())} processes, none of them a zombie"
+
+
+def tells_of_a_worker_that_hangs(container: Container) -> None:
+    """The health check fails while it hangs, and not for longer."""
+    container.until_healthy()
+    _signal_worker(container, signal.SIGSTOP)
+    container.until(lambda: container.state()["Health"]["Status"] == "unhealthy")
+    _signal_worker(container, signal.SIGCONT)
+    container.until_healthy()
+
+
+def survives_a_full_volume(container: Container, sample: Sample) -> str:
+    """An upload is refused with its reason; with room again, all is as it was."""
+    container.execute("sh", "-c", "dd if=/dev/zero of=/data/filler bs=1M 2>/dev/null || true")
+    answer = json.loads(container.curl("/fuse?wait=60", "-F", f"model=@{sample.path}"))
+    assert (answer["status"], answer["code"]) == (507, "disk-full"), answer
+    container.execute("rm", "/data/filler")
+    container.until_ready()
+    assert container.status("/fuse?wait=120", "-F", f"model=@{sample.path}") == 200
+    return str(answer["detail"])
+
+
 def has_no_right_left(container: Container) -> str:
     """Of every process in it, as the kernel tells."""
     told = container.execute("sh", "-c", "cat /proc/[0-9]*/status")
@@ -106,19 +147,24 @@ def finishes_after_kill(engine: Engine, volume: str, key: str, path: Path) -> st
 
 
 def stops_in_time(engine: Engine, volume: str, key: str, path: Path) -> str:
-    """`docker stop` in the middle of a job: it ends by itself with code 0, and nothing is lost."""
+    """`docker stop` in the middle of a job and of an upload: it ends by itself with code 0, and nothing is lost."""
     with running(engine, "fusebox", "--volume", f"{volume}:/data") as container:
         container.key = key
         container.until_ready()
         job_id = container.submit(path)
         container.until(lambda: container.job(job_id)["state"] == "running")
+        cut_off = container.slow_upload(path)
         begun = time.monotonic()
-        engine.docker("stop", "--time", _STOP_SECONDS, container.name)
+        engine.docker("stop", container.name)
         took = time.monotonic() - begun
+        answer = json.loads(cut_off.communicate()[0])
+        assert (answer["status"], answer["code"]) == (503, "service-stopping"), answer
         state = container.state()
         assert state["ExitCode"] == 0, state
         assert took < _STOP_SECONDS
-        assert "serve.killed" not in container.logs()
+        logs = container.logs()
+        assert "serve.killed" not in logs
+        assert "Traceback" not in logs, logs[-2000:]
         engine.docker("start", container.name)
         container.url = "http://" + engine.docker("port", container.name, "8000").splitlines()[0]
         job = _ended(container, job_id)
@@ -126,20 +172,22 @@ def stops_in_time(engine: Engine, volume: str, key: str, path: Path) -> str:
         return f"{took:.1f} s, exit code 0; the job succeeded"
 
 
-def needs_no_network(engine: Engine, sample: Sample) -> str:
-    with running(engine, "fusebox", "--env", "FUSEBOX_AUTH=off", publish=False) as container:
-        container.until_healthy()
-        said = container.execute("python", "-c", _FUSE_INSIDE, stdin=sample.path.read_bytes())
-        assert said.startswith("200 "), said
-        assert said.endswith("['lo:']"), said
-        return said
+def needs_no_network(container: Container, sample: Sample) -> str:
+    container.until_healthy()
+    said = container.execute("python", "-c", _FUSE_INSIDE, stdin=sample.path.read_bytes())
+    assert said.startswith("200 "), said
+    assert said.endswith("['lo:']"), said
+    return said
 
 
-def serves_all_without_keys(engine: Engine, sample: Sample, place: Path) -> str:
-    with running(engine, "fusebox", "--env", "FUSEBOX_AUTH=off") as container:
-        container.until_ready()
-        assert "Bearer" not in container.logs()
-        return fuses(container, sample, place)
+def serves_all_without_keys(container: Container, sample: Sample, place: Path) -> str:
+    container.until_ready()
+    assert "Bearer" not in container.logs()
+    return fuses(container, sample, place)
+
+
+def _signal_worker(container: Container, number: signal.Signals) -> None:
+    container.execute("python", "-c", _SIGNAL_WORKER, str(int(number)))
 
 
 def _under_way(job: dict[str, Any]) -> str | None:
