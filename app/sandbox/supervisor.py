@@ -156,8 +156,19 @@ class Forge:
             for message in self._lines.read():
                 if isinstance(message, Ready):
                     return
+        how = self._how_it_did_not_start()
         self.close()
-        raise ForgeBroken("The warm parent did not start; its own words are above.")
+        raise ForgeBroken(f"the process that children are forked from did not start: {how}")
+
+    def _how_it_did_not_start(self) -> str:
+        assert self._process is not None
+        try:
+            code = self._process.wait(_LEAVE_SECONDS)
+        except subprocess.TimeoutExpired:
+            return f"no word of it in {_START_SECONDS:g} seconds"
+        if code == -signal.SIGKILL:
+            return "it was killed, as happens where there is too little memory: 512 MB are the least"
+        return f"{_how(code)}; its own words are above"
 
 
 class ForgeBroken(Exception):

@@ -14,13 +14,14 @@ from typing import NoReturn
 
 import sqlalchemy as sa
 
+from app.errors import CanNotStart
 from app.jobs.liveness import Reaper, beat, worker_ids
 from app.jobs.opening import open_prepared
 from app.jobs.queue import JobQueue, consume
 from app.jobs.refused import forget_refusals
 from app.jobs.retention import Retention
 from app.sandbox.limits import machine_memory
-from app.sandbox.supervisor import Forge
+from app.sandbox.supervisor import Forge, ForgeBroken
 from app.settings import Settings, make_data_dir
 from app.storage import open_blobs
 from app.worker.device import DeviceLost, DeviceWatch
@@ -85,7 +86,10 @@ def run_worker(settings: Settings, *, waits: bool = False) -> NoReturn:
         device = awaited_device(settings, engine, worker, reaper, stop)
     _when_told_to_stop(_end)
     forge = Forge(settings.torch_threads)
-    forge.warm()
+    try:
+        forge.warm()
+    except ForgeBroken as error:
+        raise CanNotStart(str(error)) from None
     bench = Bench(
         engine=engine,
         blobs=blobs,

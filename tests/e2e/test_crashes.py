@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from tests.e2e.conftest import children
+from tests.e2e.conftest import children, command
 
 Serve = Callable[..., Any]
 
@@ -116,7 +116,7 @@ def test_a_worker_that_is_told_to_stop_before_it_is_ready_ends_at_once(tmp_path:
         worker = subprocess.Popen(
             [sys.executable, "-m", "app", "worker", "--data-dir", tmp_path / "data"], stdout=output, stderr=output
         )
-    while not (forges := children(worker.pid)):
+    while not (forges := [pid for pid in children(worker.pid) if "app.sandbox.forge" in command(pid)]):
         assert worker.poll() is None, log.read_text()
         time.sleep(0.01)
 
