@@ -6,10 +6,12 @@ import datetime
 import decimal
 import fractions
 import functools
+import importlib.metadata
 import lzma
 import os
 import pathlib
 import pickle
+import re
 import subprocess
 import types
 
@@ -23,8 +25,10 @@ from app.engine.formats import TorchFile, read_file
 from app.engine.formats.limits import Limits
 from app.engine.formats.persistent_ids import PersistentIds
 from app.engine.formats.pickle_reader import read_pickle
+from app.engine.ir.node import Global
 from app.engine.ir.tensors import MemoryBytes
 from app.engine.loading import Allowed, check_loading, unsafe_names
+from app.engine.loading.names import is_held
 from app.errors import UnsafeGlobals
 from tests.engine.nets import Unknown, fuse, norm
 
@@ -226,6 +230,15 @@ BY_HAND = {
         "getattr",
     ),
 }
+
+
+def test_what_is_installed_beside_torch_is_no_code_of_the_user():
+    """Every package that torch needs, by the metadata of the installed one, but what is torch itself."""
+    needed = [re.split(r"[ ;<>=!~\[(]", line)[0] for line in importlib.metadata.requires("torch") or []]
+    roots = {name.replace("-", "_").lower() for name in needed} - {"optree", "opt_einsum", "pyyaml"}
+
+    assert {"filelock", "networkx"} <= roots
+    assert not [root for root in roots if not root.startswith("nvidia_") and is_held(Global(root, "Thing"))]
 
 
 @pytest.mark.parametrize("kind", BY_HAND)
