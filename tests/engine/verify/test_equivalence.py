@@ -10,8 +10,11 @@ from torch import nn
 from app.engine import algebra
 from app.engine.fuse import layers
 from app.engine.interpret.lockstep import RegionProof
-from app.engine.verify.equivalence import NOISE_FACTOR, Figures, failure
+from app.engine.interpret.numeric import run
+from app.engine.ir.graph import Value
+from app.engine.verify.equivalence import NOISE_FACTOR, Figures, failure, measure_original, measure_written
 from app.errors import NotEquivalent
+from tests.engine.interpret.drawn_graphs import Builder
 from tests.engine.nets import fuse, norm, pair
 
 GOOD = Figures(1e-14, 1e-5, 1e-5, 2e-5, 1e-3, 1e-5)
@@ -150,3 +153,20 @@ def test_the_worst_of_two_units_keeps_each_error_beside_its_own_noise():
         assert (worst.stored, worst.stored_noise) == (3e-7, 1e-7)
         assert (worst.identity, worst.native_absolute) == (1e-12, 7.0)
     assert replace(GOOD, stored=nan).worst(near).stored != replace(GOOD, stored=nan).worst(near).stored
+
+
+@pytest.mark.parametrize(("factor", "passes"), [(1.0, True), (1.1, False)])
+def test_one_lucky_run_of_the_original_condemns_no_model_that_amplifies_rounding(factor, passes):
+    """Numbers that vanish beside 10,000 keep four digits in float32, whatever convolution gave them."""
+    b, x = Builder(), Value((2, 4, 9, 7))
+    graph = b.graph(x, b.ops.pointwise("Swamp", lambda t: (t + 1e4) - 1e4, b.conv(x, 4, 3)))
+    inputs = [torch.randn(2, 4, 9, 7, generator=torch.Generator().manual_seed(0))]
+    lucky = replace(measure_original(graph, (), inputs, torch.float32, "cpu"), native_noise=0.0)
+
+    def see(inputs):
+        return run(graph, inputs, torch.float32) * factor
+
+    found = measure_written(lucky, graph, torch.float32, "cpu", see)
+
+    assert found.native_noise > 100 * found.stored_noise
+    assert (failure(found, (), None) is None) is passes
