@@ -24,7 +24,7 @@ _OPTIONS: Final = {*FuseOptions.model_fields, "probe"}
 # What routes read besides a job's options: how long to wait, and which part of a list or of events.
 _ASKED: Final = {"wait", "limit", "cursor", "state", "after"}
 _OF_OTHERS: Final = {"--fail-with-body", "--help"}  # curl's, and everybody's
-_OF_DOCKER: Final = {"--build", "--gpus", "--profile", "--tail", "--wait"}
+_OF_DOCKER: Final = {"--build", "--gpus", "--pids-limit", "--profile", "--stop-timeout", "--tail", "--wait"}
 _OF_THE_CLIENT: Final = {"FUSEBOX_URL", "FUSEBOX_KEY"}
 
 
