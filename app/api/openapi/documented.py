@@ -33,6 +33,7 @@ _EVERYWHERE = (
     refusals.HeadersTooLarge,
     refusals.VersionNotSupported,
     refusals.TooManyConnections,
+    refusals.Stopping,
     InternalError,
 )
 OF_CALLERS: tuple[type[AppError], ...] = (refusals.MissingKey, refusals.InvalidKey, DatabaseUnavailable)
