@@ -28,13 +28,13 @@ $(STAMP): requirements/zoo.txt requirements/dev.txt pyproject.toml client/pyproj
 run: install
 	$(BIN)/fusebox serve --host $(HOST) --port $(PORT)
 
-# What computes shares the cores. What starts services, and kills them, mostly waits: four files of such tests at a time.
+# What computes shares the cores. What starts services, and kills them, mostly waits: two files of such tests at a time.
 # Those with a browser have processes of their own, which it fills with an event loop.
 ALONE := tests/e2e tests/client tests/browser tests/deploy
 test: install check
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/engine -n auto --dist worksteal
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --ignore tests/engine $(ALONE:%=--ignore %) -n auto --dist loadfile
-	$(BIN)/python -m pytest tests/e2e tests/client -n 4 --dist loadfile
+	$(BIN)/python -m pytest tests/e2e tests/client -n 2 --dist loadfile
 	$(BIN)/python -m pytest tests/browser -n 2 --dist loadfile
 
 check: install check-deploy
