@@ -28,7 +28,10 @@ class AppError(Exception):
 
 
 class CanNotStart(Exception):
-    """A process can't work with this database or store; the operator's problem. The text names no password."""
+    """A process can't work with the database, store, disk or memory that it has; the operator's problem.
+
+    The text names no password.
+    """
 
 
 class InvalidOption(AppError):

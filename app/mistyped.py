@@ -4,7 +4,7 @@ import difflib
 import re
 from collections.abc import Iterable, Mapping
 
-from app.settings import InvalidSettings, Settings
+from app.settings import ADDRESS_OF_SERVICE, InvalidSettings, Settings
 
 _PREFIX = "FUSEBOX_"
 _OF_CLIENTS = ("FUSEBOX_URL", "FUSEBOX_KEY")  # of fusebox-client, on the same machine
@@ -12,7 +12,6 @@ _OF_CLIENTS = ("FUSEBOX_URL", "FUSEBOX_KEY")  # of fusebox-client, on the same m
 _OF_SERVICES = re.compile(
     r"FUSEBOX_(\w+_)?(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)"
 )
-_ADDRESS_OF_SERVICE = re.compile(r"(tcp|udp|sctp)://")
 _NEAR = 0.7
 
 # Who may use the service, and what an upload may do: not to have set one of these is worse than not to start.
@@ -56,7 +55,7 @@ def _is_ours(name: str) -> bool:
 def _is_known(name: str, value: str) -> bool:
     if name in _OF_CLIENTS or name.removeprefix(_PREFIX) in _settings() or _OF_SERVICES.fullmatch(name):
         return True
-    return name.endswith("_PORT") and _ADDRESS_OF_SERVICE.match(value) is not None
+    return name.endswith("_PORT") and ADDRESS_OF_SERVICE.match(value) is not None
 
 
 def _nearest(name: str, known: Iterable[str]) -> str:

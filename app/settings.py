@@ -16,6 +16,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 _SECONDS_PER = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 _LONGEST_SECONDS = 100 * 365 * 86400  # Longer waits overflow the system's clocks.
 _BYTES_PER = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
+ADDRESS_OF_SERVICE = re.compile(r"(tcp|udp|sctp)://")  # as Kubernetes and container links write one into a variable
 
 
 def _seconds(value: Any) -> Any:
@@ -149,7 +150,7 @@ class Settings(BaseSettings):
     @classmethod
     def _port_of_its_own(cls, value: Any) -> Any:
         """Kubernetes puts the address of a service that is called fusebox into a variable of this name."""
-        of_service = isinstance(value, str) and re.match(r"(tcp|udp|sctp)://", value)
+        of_service = isinstance(value, str) and ADDRESS_OF_SERVICE.match(value)
         return cls.model_fields["port"].default if of_service else value
 
     @field_validator("device")

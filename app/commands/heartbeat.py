@@ -6,7 +6,7 @@ from pathlib import Path
 import sqlalchemy as sa
 import typer
 
-from app.jobs.database import open_database
+from app.jobs.database import open_database, words_of_driver
 from app.jobs.present import workers_of
 from app.jobs.refused import read_refusals
 from app.settings import Settings
@@ -21,8 +21,7 @@ def look(settings: Settings) -> int:
     try:
         found, refused = _asked(settings, host)
     except sa.exc.DBAPIError as error:
-        # The driver's words name host and port, and no password.
-        typer.echo(f"the database can't be asked: {str(error.orig).strip().splitlines()[0]}")
+        typer.echo(f"the database can't be asked: {words_of_driver(error)}")
         return 1
     except FileNotFoundError as error:
         typer.echo(f"the database can't be asked: {error}")

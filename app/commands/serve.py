@@ -82,7 +82,8 @@ def serve(settings: Settings) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda _number, _frame: stop.set())
     # What is no setting was told once: each role would tell it again.
-    plain = {name: value for name, value in os.environ.items() if name not in unknown_names(os.environ)}
+    unknown = set(unknown_names(os.environ))
+    plain = {name: value for name, value in os.environ.items() if name not in unknown}
     environment = plain | as_environment(settings.model_copy(update={"port": port}))
     # What works on files has no use for keys.
     keyless = environment | {"FUSEBOX_API_KEYS": "", "FUSEBOX_API_KEYS_FILE": ""}

@@ -10,9 +10,9 @@ from sqlalchemy.sql.functions import FunctionElement
 BUSY_MILLISECONDS = 30_000
 # How long a caller waits for a connection that does not come.
 _POOL_SECONDS = 10
-# A server that is gone without a word is noticed: else a request would hang for the system's own many minutes.
 # What a server of another encoding says can be read too, and be told.
 _POSTGRES_TEXT = {"client_encoding": "utf8"}
+# A server that is gone without a word is noticed: else a request would hang for the system's own many minutes.
 _POSTGRES_PATIENCE = {"connect_timeout": "5", "tcp_user_timeout": "15000"}
 
 
@@ -48,6 +48,11 @@ def open_database(url: str) -> sa.Engine:
         pool_timeout=_POOL_SECONDS,
         connect_args=_POSTGRES_TEXT,
     )
+
+
+def words_of_driver(error: sa.exc.DBAPIError) -> str:
+    """The first line of what the driver says: it names host and port, and no password."""
+    return str(error.orig).strip().splitlines()[0]
 
 
 def _open_sqlite(url: sa.URL) -> sa.Engine:

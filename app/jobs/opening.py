@@ -3,7 +3,7 @@
 import sqlalchemy as sa
 
 from app.errors import CanNotStart
-from app.jobs.database import open_database
+from app.jobs.database import open_database, words_of_driver
 from app.jobs.queue import prepare_queue
 from app.jobs.schema import create_tables
 
@@ -21,9 +21,8 @@ def open_prepared(url: str) -> sa.Engine:
         prepare_queue(url)
         create_tables(engine)
     except sa.exc.DBAPIError as error:
-        # The driver's words name host and port, and no password.
         engine.dispose()
-        raise CanNotStart(f"the database can't be used: {str(error.orig).strip().splitlines()[0]}") from None
+        raise CanNotStart(f"the database can't be used: {words_of_driver(error)}") from None
     return engine
 
 

@@ -16,14 +16,8 @@ _CONTEXT = ("Dockerfile", ".dockerignore", "LICENSE", "README.md", "pyproject.to
 DECOY = "decoy-7d0f5c-that-no-image-may-hold"
 _DECOYS = (
     *(".env", ".git/config", "data/fusebox.sqlite", "tests/test_decoy.py", "id_rsa", "yolov7.pt"),
-    *(
-        "app/__pycache__/decoy.pyc",
-        "app/.env",
-        "app/id_rsa",
-        "app/api/server.pem",
-        "app/yolov7.pt",
-        "app/web/notes.txt",
-    ),
+    *("app/__pycache__/decoy.pyc", "app/.env", "app/id_rsa", "app/api/server.pem", "app/yolov7.pt"),
+    "app/web/notes.txt",
     *("requirements/.netrc", "requirements/pip.conf"),
 )
 # Lists all that the engine is sent.

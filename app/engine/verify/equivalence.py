@@ -169,6 +169,7 @@ def _perturbed(dtype: torch.dtype, device: str, seed: int, written: Mapping[int,
 
 
 def _perturbed_exactly(device: str, seed: int, written: Mapping[int, torch.dtype]) -> Read:
+    """The same in float64, before they are rounded again."""
     numbers: dict[tuple[int, int], int] = {}
 
     def read(const: Const) -> Tensor:
